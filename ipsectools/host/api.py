@@ -1,0 +1,201 @@
+"""What the emulated kernel and the data path need from the machine below. Two adapters fulfil it: Linux and simulated.
+
+Names and indices of links are the machine's own, except that Linux's loopback is called lo0. Addresses are texts
+(numeric, without a zone); times are seconds; every failing call raises `KernelError` with FreeBSD's number.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Protocol
+else:
+    Protocol = object
+
+
+class Link:
+    """One network interface of the host, as it is now.
+
+    `flags` holds FreeBSD's IFF_* as far as the host knows them (UP, BROADCAST, LOOPBACK, POINTOPOINT, RUNNING, SIMPLEX,
+    MULTICAST, PROMISC, NOARP, ALLMULTI). `kind` is Linux's word (`tun`, `veth`, `bridge`, `dummy`, ... or empty).
+    `statistics` is (ipackets, ibytes, ierrors, opackets, obytes, oerrors).
+    """
+
+    __slots__ = ("alias", "carrier", "duplex", "flags", "index", "kind", "lladdr", "mtu", "name", "speed", "statistics", "type")
+
+    def __init__(
+        self,
+        index: int,
+        name: str,
+        *,
+        type: str = "ether",
+        kind: str = "",
+        flags: int = 0,
+        mtu: int = 1500,
+        lladdr: str | None = None,
+        alias: str = "",
+        carrier: bool | None = None,
+        speed: int | None = None,
+        duplex: str | None = None,
+        statistics: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0),
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.type = type  # ether, loop, tunnel, bridge, other
+        self.kind = kind
+        self.flags = flags
+        self.mtu = mtu
+        self.lladdr = lladdr
+        self.alias = alias
+        self.carrier = carrier
+        self.speed = speed
+        self.duplex = duplex
+        self.statistics = statistics
+
+
+class Address:
+    """One address of a link. `peer` is the other end of a point-to-point address, else None.
+
+    `flags` are FreeBSD's words for IPv6 (tentative, duplicated, deprecated, autoconf, temporary). Lifetimes are the
+    seconds that are left, None for ever.
+    """
+
+    __slots__ = ("address", "broadcast", "family", "flags", "index", "peer", "prefixlen", "preferred", "valid")
+
+    def __init__(
+        self,
+        index: int,
+        family: str,
+        address: str,
+        prefixlen: int,
+        *,
+        peer: str | None = None,
+        broadcast: str | None = None,
+        flags: tuple[str, ...] = (),
+        preferred: int | None = None,
+        valid: int | None = None,
+    ) -> None:
+        self.index = index
+        self.family = family  # inet, inet6
+        self.address = address
+        self.prefixlen = prefixlen
+        self.peer = peer
+        self.broadcast = broadcast
+        self.flags = flags
+        self.preferred = preferred
+        self.valid = valid
+
+
+class OuterPacket:
+    """One datagram for or from the wire: what follows the outer IP header, and the header's fields that matter.
+
+    `src`/`dst` are 4 or 16 address bytes; `protocol` is 50, or 17 with `ports` (source, destination) for NAT-T, where
+    `payload` is what follows the UDP header. `df` None leaves the host's choice. `fib` selects a routing table.
+    """
+
+    __slots__ = ("df", "dst", "fib", "payload", "ports", "protocol", "src", "tos", "ttl")
+
+    def __init__(
+        self,
+        src: bytes,
+        dst: bytes,
+        payload: bytes,
+        *,
+        protocol: int = 50,
+        ports: tuple[int, int] | None = None,
+        tos: int = 0,
+        ttl: int = 64,
+        df: bool = False,
+        fib: int = 0,
+    ) -> None:
+        self.src = src
+        self.dst = dst
+        self.payload = payload
+        self.protocol = protocol
+        self.ports = ports
+        self.tos = tos
+        self.ttl = ttl
+        self.df = df
+        self.fib = fib
+
+
+class Tun(Protocol):
+    """The packet side of one ipsec interface's device. Never blocks."""
+
+    name: str
+    index: int
+
+    def fileno(self) -> int: ...
+    def read(self, limit: int) -> list[bytes]:
+        """Up to `limit` IP packets that the host routed into the interface; fewer when there are no more."""
+        ...
+
+    def write(self, packet: bytes) -> int:
+        """Gives one IP packet to the host as received on the interface; 0 or FreeBSD's errno."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of the device, which stays (with its addresses and routes)."""
+        ...
+
+
+class Wire(Protocol):
+    """ESP datagrams of one network namespace. Never blocks."""
+
+    def filenos(self) -> Sequence[int]: ...
+    def send(self, packets: Sequence[OuterPacket]) -> list[int]:
+        """Sends what it can; one FreeBSD errno (0: sent) per packet."""
+        ...
+
+    def receive(self, limit: int) -> list[OuterPacket]:
+        """Up to `limit` datagrams that arrived: ESP of both families, and ESP in UDP on the ports in `encap`."""
+        ...
+
+    def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
+        """The local (address, port) pairs on which UDP-encapsulated ESP is expected from now on."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Host(Protocol):
+    """The machine (one network namespace of it)."""
+
+    live: bool
+    """True if packets can flow: real devices, real sockets."""
+
+    def links(self) -> list[Link]: ...
+    def addresses(self) -> list[Address]: ...
+    def create_tun(self, name: str, mtu: int) -> int:
+        """Makes a persistent TUN device (down, without addresses) and returns its index. EEXIST if the name is taken."""
+        ...
+
+    def create_link(self, name: str, kind: str, peer: str | None = None) -> int:
+        """Makes a lo (dummy), bridge, tun or veth (with `peer`) device; returns its index."""
+        ...
+
+    def destroy_link(self, index: int) -> None: ...
+    def set_link(
+        self,
+        index: int,
+        *,
+        up: bool | None = None,
+        mtu: int | None = None,
+        name: str | None = None,
+        alias: str | None = None,
+        promisc: bool | None = None,
+        allmulti: bool | None = None,
+        arp: bool | None = None,
+        lladdr: str | None = None,
+    ) -> None: ...
+    def add_address(self, address: Address) -> None: ...
+    def delete_address(self, address: Address) -> None: ...
+    def watch(self, changed: Callable[[], None]) -> Iterator[int]:
+        """File descriptors to poll (none if simulated); when links or addresses change, `process_events` calls `changed`."""
+        ...
+
+    def process_events(self) -> None: ...
+    def open_tun(self, name: str) -> Tun: ...
+    def open_wire(self) -> Wire: ...
+    def close(self) -> None: ...
