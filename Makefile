@@ -1,0 +1,56 @@
+# ipsectools. `make` alone tells what there is to make.
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PREFIX ?= /usr/local
+JOBS   ?= auto
+MAN    := $(wildcard man/*.[1-9])
+COMPILED_SOURCES := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test long check format clean install uninstall
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.built ## sets up .venv (every other target does it by itself)
+
+$(VENV)/.ready: pyproject.toml tools/make-venv
+	@PYTHON='$(PYTHON)' sh tools/make-venv $(VENV)
+	@touch $@
+
+# The compiled helper is optional: without it the same interface in plain Python is used.
+$(VENV)/.built: $(VENV)/.ready $(wildcard setup.py) $(COMPILED_SOURCES)
+	@sh tools/build-helper $(PY)
+	@touch $@
+
+demo: $(VENV)/.built ## the two-host example of if_ipsec(4), with real packets where that is possible
+	@$(PY) -m ipsectools.lab.demo
+
+test: $(VENV)/.built ## all tests but the long ones (as root: with real packets)
+	$(PY) -m pytest -n $(JOBS)
+
+long: $(VENV)/.built ## the long tests
+	$(PY) -m pytest -n $(JOBS) -m long --timeout 1200
+
+check: $(VENV)/.built ## format, lint, types, manual pages
+	$(PY) -m ruff format --check ipsectools tests
+	$(PY) -m ruff check ipsectools tests
+	$(PY) -m mypy
+	@sh tools/lint-manuals $(MAN)
+
+format: $(VENV)/.built ## formats the code
+	$(PY) -m ruff format ipsectools tests
+	$(PY) -m ruff check --fix ipsectools tests
+
+install: ## commands, manual pages and the package under PREFIX (/usr/local); DESTDIR is honoured
+	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install
+
+uninstall: ## takes away what `make install` with the same PREFIX and DESTDIR put there
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install --remove
+
+clean: ## removes everything that was made
+	rm -rf $(VENV) build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find ipsectools tests -name __pycache__ -prune -exec rm -rf {} +
+	find ipsectools -name '*.so' -exec rm -f {} +
+	find ipsectools -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
