@@ -156,6 +156,14 @@ class Wire(Protocol):
         """The local (address, port) pairs on which UDP-encapsulated ESP is expected from now on."""
         ...
 
+    def inject(self, packet: bytes) -> int:
+        """Gives a decapsulated IP packet to the host as received from outside, on no ipsec interface; 0 or an errno."""
+        ...
+
+    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+        """The MTU of the outer path to `dst` as the host knows it now: of the route, or less if learned."""
+        ...
+
     def close(self) -> None: ...
 
 
