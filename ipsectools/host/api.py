@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Protocol
 else:
     Protocol = object
@@ -19,10 +19,25 @@ class Link:
 
     `flags` holds FreeBSD's IFF_* as far as the host knows them (UP, BROADCAST, LOOPBACK, POINTOPOINT, RUNNING, SIMPLEX,
     MULTICAST, PROMISC, NOARP, ALLMULTI). `kind` is Linux's word (`tun`, `veth`, `bridge`, `dummy`, ... or empty).
+    `master` is the index of the bridge that the link is a member of.
     `statistics` is (ipackets, ibytes, ierrors, opackets, obytes, oerrors).
     """
 
-    __slots__ = ("alias", "carrier", "duplex", "flags", "index", "kind", "lladdr", "mtu", "name", "speed", "statistics", "type")
+    __slots__ = (
+        "alias",
+        "carrier",
+        "duplex",
+        "flags",
+        "index",
+        "kind",
+        "lladdr",
+        "master",
+        "mtu",
+        "name",
+        "speed",
+        "statistics",
+        "type",
+    )
 
     def __init__(
         self,
@@ -38,6 +53,7 @@ class Link:
         carrier: bool | None = None,
         speed: int | None = None,
         duplex: str | None = None,
+        master: int | None = None,
         statistics: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0),
     ) -> None:
         self.index = index
@@ -51,6 +67,7 @@ class Link:
         self.carrier = carrier
         self.speed = speed
         self.duplex = duplex
+        self.master = master
         self.statistics = statistics
 
 
@@ -168,22 +185,49 @@ class Wire(Protocol):
 
 
 class Host(Protocol):
-    """The machine (one network namespace of it)."""
+    """The machine (one network namespace of it).
+
+    What a call of ours changed, the next `link`, `links`, `addresses` shows, with or without `watch`. `links` and
+    `addresses` are asked often: an adapter that is watched answers from its own memory, kept by `process_events`.
+    """
 
     live: bool
     """True if packets can flow: real devices, real sockets."""
 
+    tables: Mapping[str, Sequence[str]]
+    """Rows this host wants kept in the kernel's state file: table name -> SQL columns, the key first. Empty if live."""
+
+    def load(self, rows: Rows) -> None:
+        """Forgets its memory and reads it from the state file again (at start, and after a request was rolled back).
+
+        A live host, which has no tables, does nothing: the kernel calls the opposite of what it did.
+        """
+        ...
+
     def links(self) -> list[Link]: ...
-    def addresses(self) -> list[Address]: ...
-    def create_tun(self, name: str, mtu: int) -> int:
-        """Makes a persistent TUN device (down, without addresses) and returns its index. EEXIST if the name is taken."""
+    def link(self, index: int) -> Link | None:
+        """One link, with fresh statistics."""
         ...
 
-    def create_link(self, name: str, kind: str, peer: str | None = None) -> int:
-        """Makes a lo (dummy), bridge, tun or veth (with `peer`) device; returns its index."""
+    def addresses(self) -> list[Address]:
+        """Of all links, those of one link and family in the order of their addition."""
         ...
 
-    def destroy_link(self, index: int) -> None: ...
+    def create_tun(self, name: str, mtu: int, index: int | None = None) -> int:
+        """Makes a persistent TUN device (down, without addresses, without automatic link-local address).
+
+        Returns its index: `index` if that was asked for and is free. EEXIST if the name is taken.
+        """
+        ...
+
+    def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
+        """Makes a lo (dummy), bridge, tun or veth (with `peer`) device; returns its index, as `create_tun`."""
+        ...
+
+    def destroy_link(self, index: int) -> None:
+        """Removes a device (of a veth pair both). ENXIO if it is gone."""
+        ...
+
     def set_link(
         self,
         index: int,
@@ -197,13 +241,43 @@ class Host(Protocol):
         arp: bool | None = None,
         lladdr: str | None = None,
     ) -> None: ...
-    def add_address(self, address: Address) -> None: ...
+    def set_master(self, index: int, bridge: int | None) -> None:
+        """Puts a link into a bridge, or takes it out."""
+        ...
+
+    def add_address(self, address: Address) -> None:
+        """Adds an address, or changes the lifetimes of one that is there (`preferred`, `valid`)."""
+        ...
+
     def delete_address(self, address: Address) -> None: ...
+    def set_receive_fib(self, index: int, fib: int) -> None:
+        """Packets received on the link are routed by the table of this FIB from now on (0: the main table)."""
+        ...
+
+    def set_send_fibs(self, fibs: Collection[int]) -> None:
+        """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
+        ...
+
+    def move_link(self, index: int, vnet: str) -> None:
+        """Moves a link to the network namespace of that name. ENXIO if there is none."""
+        ...
+
     def watch(self, changed: Callable[[], None]) -> Iterator[int]:
         """File descriptors to poll (none if simulated); when links or addresses change, `process_events` calls `changed`."""
         ...
 
-    def process_events(self) -> None: ...
+    def process_events(self) -> None:
+        """Takes note of what has happened so far; never blocks. Does nothing if nobody watches."""
+        ...
+
     def open_tun(self, name: str) -> Tun: ...
     def open_wire(self) -> Wire: ...
     def close(self) -> None: ...
+
+
+class Rows(Protocol):
+    """The part of the kernel's state file that belongs to a host."""
+
+    def read(self, table: str) -> Iterable[tuple[int | str | bytes | float | None, ...]]: ...
+    def put(self, table: str, row: Sequence[int | str | bytes | float | None]) -> None: ...
+    def delete(self, table: str, key: int | str) -> None: ...
