@@ -78,7 +78,7 @@ class Address:
     seconds that are left, None for ever.
     """
 
-    __slots__ = ("address", "broadcast", "family", "flags", "index", "peer", "prefixlen", "preferred", "valid")
+    __slots__ = ("address", "broadcast", "family", "flags", "index", "peer", "preferred", "prefixlen", "valid")
 
     def __init__(
         self,
@@ -146,15 +146,12 @@ class Tun(Protocol):
     def fileno(self) -> int: ...
     def read(self, limit: int) -> list[bytes]:
         """Up to `limit` IP packets that the host routed into the interface; fewer when there are no more."""
-        ...
 
     def write(self, packet: bytes) -> int:
         """Gives one IP packet to the host as received on the interface; 0 or FreeBSD's errno."""
-        ...
 
     def close(self) -> None:
         """Lets go of the device, which stays (with its addresses and routes)."""
-        ...
 
 
 class Wire(Protocol):
@@ -163,23 +160,18 @@ class Wire(Protocol):
     def filenos(self) -> Sequence[int]: ...
     def send(self, packets: Sequence[OuterPacket]) -> list[int]:
         """Sends what it can; one FreeBSD errno (0: sent) per packet."""
-        ...
 
     def receive(self, limit: int) -> list[OuterPacket]:
         """Up to `limit` datagrams that arrived: ESP of both families, and ESP in UDP on the ports in `encap`."""
-        ...
 
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
         """The local (address, port) pairs on which UDP-encapsulated ESP is expected from now on."""
-        ...
 
     def inject(self, packet: bytes) -> int:
         """Gives a decapsulated IP packet to the host as received from outside, on no ipsec interface; 0 or an errno."""
-        ...
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
         """The MTU of the outer path to `dst` as the host knows it now: of the route, or less if learned."""
-        ...
 
     def close(self) -> None: ...
 
@@ -202,31 +194,25 @@ class Host(Protocol):
 
         A live host, which has no tables, does nothing: the kernel calls the opposite of what it did.
         """
-        ...
 
     def links(self) -> list[Link]: ...
     def link(self, index: int) -> Link | None:
         """One link, with fresh statistics."""
-        ...
 
     def addresses(self) -> list[Address]:
         """Of all links, those of one link and family in the order of their addition."""
-        ...
 
     def create_tun(self, name: str, mtu: int, index: int | None = None) -> int:
         """Makes a persistent TUN device (down, without addresses, without automatic link-local address).
 
         Returns its index: `index` if that was asked for and is free. EEXIST if the name is taken.
         """
-        ...
 
     def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
         """Makes a lo (dummy), bridge, tun or veth (with `peer`) device; returns its index, as `create_tun`."""
-        ...
 
     def destroy_link(self, index: int) -> None:
         """Removes a device (of a veth pair both). ENXIO if it is gone."""
-        ...
 
     def set_link(
         self,
@@ -243,32 +229,25 @@ class Host(Protocol):
     ) -> None: ...
     def set_master(self, index: int, bridge: int | None) -> None:
         """Puts a link into a bridge, or takes it out."""
-        ...
 
     def add_address(self, address: Address) -> None:
         """Adds an address, or changes the lifetimes of one that is there (`preferred`, `valid`)."""
-        ...
 
     def delete_address(self, address: Address) -> None: ...
     def set_receive_fib(self, index: int, fib: int) -> None:
         """Packets received on the link are routed by the table of this FIB from now on (0: the main table)."""
-        ...
 
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
-        ...
 
     def move_link(self, index: int, vnet: str) -> None:
         """Moves a link to the network namespace of that name. ENXIO if there is none."""
-        ...
 
     def watch(self, changed: Callable[[], None]) -> Iterator[int]:
-        """File descriptors to poll (none if simulated); when links or addresses change, `process_events` calls `changed`."""
-        ...
+        """File descriptors to poll (none if simulated); `process_events` calls `changed` when links or addresses changed."""
 
     def process_events(self) -> None:
         """Takes note of what has happened so far; never blocks. Does nothing if nobody watches."""
-        ...
 
     def open_tun(self, name: str) -> Tun: ...
     def open_wire(self) -> Wire: ...
