@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
+# FreeBSD's interface flags that a host knows; ifnet(9) calls them IFF_*.
+IFF_UP = 0x1
+IFF_BROADCAST = 0x2
+IFF_LOOPBACK = 0x8
+IFF_POINTOPOINT = 0x10
+IFF_RUNNING = 0x40
+IFF_NOARP = 0x80
+IFF_PROMISC = 0x100
+IFF_ALLMULTI = 0x200
+IFF_SIMPLEX = 0x800
+IFF_MULTICAST = 0x8000
+
 
 class Link:
     """One network interface of the host, as it is now.
@@ -244,7 +256,7 @@ class Host(Protocol):
         """Moves a link to the network namespace of that name. ENXIO if there is none."""
 
     def watch(self, changed: Callable[[], None]) -> Iterator[int]:
-        """File descriptors to poll (none if simulated); `process_events` calls `changed` when links or addresses changed."""
+        """File descriptors to poll (none if simulated). `process_events` calls `changed` if something did."""
 
     def process_events(self) -> None:
         """Takes note of what has happened so far; never blocks. Does nothing if nobody watches."""
