@@ -1,0 +1,71 @@
+"""netstat(1): `-s -p esp|ah|ipsec|ipsec6`, `-i` and `-I`; every other call is handed to the host's own netstat."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ipsectools import bsdgetopt
+from ipsectools.daemon import client
+from ipsectools.netstat import statistics
+
+OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
+OURS = frozenset("46bdf:hI:inp:sW".replace(":", ""))
+"""The option letters that mean something in the calls that are ours."""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    argv = ["netstat", *arguments]
+    letters: list[str] = []
+    protocol = interface = None
+    parser = bsdgetopt.getopt(argv, OPTIONS)
+    for letter, argument in parser:
+        letters.append(letter)
+        if letter == "p":
+            protocol = argument
+        elif letter == "I":
+            interface = argument
+    is_statistics = "s" in letters and protocol in statistics.TEXTS
+    is_interfaces = ("i" in letters or interface is not None) and "s" not in letters
+    if not (is_statistics or is_interfaces) or not OURS.issuperset(letters) or parser.index < len(argv):
+        return _hand_over(arguments)
+    try:
+        if is_statistics:
+            assert protocol is not None
+            return _show_statistics(protocol, hide_zeros=letters.count("s") > 1)
+        return _show_interfaces(interface, letters)
+    except client.ClientError as error:
+        sys.stderr.write(f"netstat: {error}\n")
+        return 1
+
+
+def _show_statistics(protocol: str, hide_zeros: bool) -> int:
+    values = client.open_control().call("STATISTICS")[protocol]
+    counters = len(statistics.TEXTS[protocol])
+    histogram = values[counters:] if protocol in ("esp", "ah") else []
+    for line in statistics.lines(protocol, values[:counters], histogram, hide_zeros):
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+def _show_interfaces(name: str | None, letters: list[str]) -> int:
+    from ipsectools.netstat import interfaces
+
+    door = client.open_control()
+    found = door.call("LISTIF", name=name) if name is not None else door.call("LISTIF")
+    for line in interfaces.table(found, octets="b" in letters, drops="d" in letters, wide="W" in letters):
+        sys.stdout.write(line + "\n")
+    return 0
+
+
+def _hand_over(arguments: list[str]) -> int:
+    from ipsectools import hosttool
+
+    program = hosttool.find("netstat")
+    if program is not None:
+        os.execv(program, ["netstat", *arguments])
+    sys.stderr.write(
+        "netstat: this host has no netstat of its own; here: -s -p esp|ah|ipsec|ipsec6, -i, -I interface\n"
+    )
+    return 1
