@@ -372,7 +372,10 @@ class SimulatedHost:
 
 
 class _Bell:
-    """A descriptor that is readable while something waits to be read, made when first asked for."""
+    """A descriptor that is readable while something waits to be read, made when first asked for.
+
+    Readers `quiet` it before they look, so that what comes from another thread meanwhile rings again.
+    """
 
     def __init__(self) -> None:
         self._descriptor = -1
@@ -384,14 +387,15 @@ class _Bell:
         return self._descriptor
 
     def ring(self) -> None:
-        if not self._rung and self._descriptor >= 0:
-            os.eventfd_write(self._descriptor, 1)
         self._rung = True
+        if self._descriptor >= 0:
+            os.eventfd_write(self._descriptor, 1)
 
     def quiet(self) -> None:
-        if self._rung and self._descriptor >= 0:
-            os.eventfd_read(self._descriptor)
-        self._rung = False
+        if self._rung:
+            self._rung = False
+            if self._descriptor >= 0:
+                os.eventfd_read(self._descriptor)
 
     def release(self) -> None:
         if self._descriptor >= 0:
@@ -424,9 +428,10 @@ class SimulatedTun:
         return self._bell.descriptor()
 
     def read(self, limit: int) -> list[bytes]:
+        self._bell.quiet()
         packets = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
-        if not self._waiting:
-            self._bell.quiet()
+        if self._waiting:
+            self._bell.ring()
         self._count(3, packets)
         return packets
 
@@ -494,9 +499,10 @@ class SimulatedWire:
         return results
 
     def receive(self, limit: int) -> list[OuterPacket]:
+        self._bell.quiet()
         packets = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
-        if not self._waiting:
-            self._bell.quiet()
+        if self._waiting:
+            self._bell.ring()
         return packets
 
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:

@@ -1,7 +1,8 @@
 """The state file: SQLite, written row by row, one transaction for each request to the kernel.
 
 Whoever has rows declares a `Table`; the kernel opens one `Store` over all of them, loads everything once, and ends each
-request with `commit()` or `rollback()`.
+request with `commit()` or `rollback()`. A file that is not ours to use is refused before anything is written beside or
+into it.
 """
 
 from __future__ import annotations
@@ -10,36 +11,49 @@ import os
 import sqlite3
 import stat
 
-from ipsectools.errno import EIO, ENOSPC, KernelError
+from ipsectools.errno import EIO, ENOSPC, EROFS, KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     Value: TypeAlias = int | str | bytes | float | None
 
+APPLICATION_ID = 0x49505365  # "IPSe"
 SCHEMA_VERSION = 1
 
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
-"""From a schema version to the function that makes the next one of it."""
+"""From a schema version to the function that makes the next one of it, in one transaction with the others."""
+
+_MAGIC = b"SQLite format 3\0"
+_JOURNAL_LIMIT = 4 << 20  # bytes of the write-ahead log that are kept between transactions
 
 
 class StateError(Exception):
-    """A state file that this kernel must not touch; the text is one line for the user."""
+    """A state file or directory that this kernel must not touch; the text is one line for the user."""
 
 
 class Table:
-    """A table: its name and its columns as SQL column definitions, the first of which is the primary key."""
+    """A table: its name and its columns as SQL column definitions, the first of which is the primary key.
 
-    __slots__ = ("columns", "delete_sql", "insert_sql", "name", "select_sql")
+    Rows come back in the order in which their keys were first put; a row that is put again keeps its place. That needs
+    a key that is not SQLite's row number: declare an integer key as `INT`. With `INTEGER` it is the row number, which
+    saves an index, and rows come in the order of their keys.
+    """
+
+    __slots__ = ("columns", "delete_sql", "name", "put_sql", "select_sql")
 
     def __init__(self, name: str, *columns: str) -> None:
         self.name = name
         self.columns = columns
-        names = [column.split()[0] for column in columns]
-        self.insert_sql = f"INSERT OR REPLACE INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-        self.delete_sql = f"DELETE FROM {name} WHERE {names[0]} = ?"
+        key, *others = names = [column.split()[0] for column in columns]
+        change = f"UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in others)}" if others else "NOTHING"
+        self.put_sql = (
+            f"INSERT INTO {name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            f" ON CONFLICT ({key}) DO {change}"
+        )
+        self.delete_sql = f"DELETE FROM {name} WHERE {key} = ?"
         self.select_sql = f"SELECT {', '.join(names)} FROM {name} ORDER BY rowid"
 
     def create_sql(self) -> str:
@@ -50,56 +64,87 @@ class Table:
 class Store:
     """Rows of the emulated kernel. `path` None keeps everything in memory (for tests)."""
 
-    def __init__(self, path: str | None, tables: Sequence[Table]) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        tables: Sequence[Table],
+        *,
+        version: int = SCHEMA_VERSION,
+        migrations: Mapping[int, Callable[[sqlite3.Connection], None]] = MIGRATIONS,
+    ) -> None:
         """Opens or makes the file. Raises StateError, leaving the file as it was, if it is not ours to use."""
         self.path = path
+        self.changed = False
+        """True from the first change of a request until `commit` or `rollback`."""
+        self._failed = 0
         fresh = path is None or not os.path.lexists(path)
-        if path is not None and not fresh:
-            check_file(path)
+        if path is not None:
+            for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+                if os.path.lexists(each):
+                    check_file(each)
+            if not fresh:
+                fresh = _check_header(path, version)
+            if not fresh:
+                _check_contents(path)
         previous_mask = os.umask(0o077)
         try:
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0)
+            try:
+                self._open(fresh, tables, version, migrations)
+            except BaseException:
+                self._db.close()
+                raise
         except sqlite3.Error as error:
-            raise StateError(f"{path}: {error}") from None
+            if fresh and path is not None:
+                _remove_if_empty(path)
+            raise StateError(_explain(path, error)) from None
         finally:
             os.umask(previous_mask)
-        try:
-            self._open(fresh, tables)
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise StateError(f"{path}: not a usable state file ({error})") from None
-        except StateError:
-            self._db.close()
-            raise
-        self._pending = False
 
-    def _open(self, fresh: bool, tables: Sequence[Table]) -> None:
+    def _open(
+        self,
+        fresh: bool,
+        tables: Sequence[Table],
+        version: int,
+        migrations: Mapping[int, Callable[[sqlite3.Connection], None]],
+    ) -> None:
         db = self._db
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise StateError(f"{self.path}: state of a newer version ({version}; this one knows up to {SCHEMA_VERSION})")
-        if not fresh and version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StateError(f"{self.path}: not a state file of ipsectools")
-        if not fresh and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise StateError(f"{self.path}: not a usable state file (damaged)")
-        db.execute("PRAGMA journal_mode = WAL")
+        # One process owns the file: no shared memory file is needed beside it, and nobody can write in between.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA synchronous = FULL")
+        if fresh:
+            # Before the write-ahead log is switched on, so that the marks are in the file's header from the start.
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {version}")
+            for table in tables:
+                db.execute(table.create_sql())
+            db.execute("COMMIT")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}")
+        if fresh:
+            return
         db.execute("BEGIN IMMEDIATE")
-        while 0 < version < SCHEMA_VERSION:
-            MIGRATIONS[version](db)
-            version += 1
+        found = older = int(db.execute("PRAGMA user_version").fetchone()[0])
+        while found < version:
+            migrations[found](db)
+            found += 1
         for table in tables:
             db.execute(table.create_sql())
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if older < version:
+            db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
+        if older < version:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, table: Table) -> Iterator[tuple[Value, ...]]:
-        """All rows, oldest insertion first (a replaced row counts as new)."""
+        """All rows, in the order that `Table` tells."""
         return self._db.execute(table.select_sql)
 
     def put(self, table: Table, row: Sequence[Value]) -> None:
-        """Inserts or replaces a row (all columns, the key first)."""
-        self._execute(table.insert_sql, row)
+        """Inserts a row (all columns, the key first), or replaces the one of that key. Raises KernelError."""
+        self._execute(table.put_sql, row)
 
     def delete(self, table: Table, key: Value) -> None:
         self._execute(table.delete_sql, (key,))
@@ -108,39 +153,120 @@ class Store:
         self._execute(f"DELETE FROM {table.name}", ())
 
     def _execute(self, sql: str, values: Sequence[Value]) -> None:
+        # After a failure SQLite may have ended the transaction: what follows must not be written on its own.
+        if self._failed:
+            raise KernelError(self._failed)
         try:
-            if not self._pending:
+            if not self.changed:
                 self._db.execute("BEGIN IMMEDIATE")
-                self._pending = True
+                self.changed = True
             self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise KernelError(_errno_of(error)) from None
+            self._fail(error)
 
     def commit(self) -> None:
         """Makes the changes since the last commit permanent. Raises KernelError (ENOSPC, EIO); roll back then."""
-        if not self._pending:
+        if self._failed:
+            raise KernelError(self._failed)
+        if not self.changed:
             return
         try:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise KernelError(_errno_of(error)) from None
-        self._pending = False
+            self._fail(error)
+        self.changed = False
 
     def rollback(self) -> None:
         """Forgets the changes since the last commit."""
-        if self._pending:
-            self._pending = False
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        self._failed = 0
+        self.changed = False
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        self.changed = True
+        self._failed = _errno_of(error)
+        raise KernelError(self._failed) from None
 
     def close(self) -> None:
+        """Forgets what was not committed and lets go of the file, which holds everything then."""
         self.rollback()
         self._db.close()
 
 
 def _errno_of(error: sqlite3.Error) -> int:
-    full = getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN")
-    return ENOSPC if full else EIO
+    name = getattr(error, "sqlite_errorname", "")
+    if name == "SQLITE_FULL":
+        return ENOSPC
+    return EROFS if name.startswith("SQLITE_READONLY") else EIO
+
+
+def _explain(path: str | None, error: sqlite3.Error) -> str:
+    name = getattr(error, "sqlite_errorname", "")
+    if name in ("SQLITE_BUSY", "SQLITE_LOCKED"):
+        return f"{path}: in use by another process"
+    if name == "SQLITE_FULL":
+        return f"{path}: no space left on device"
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR")):
+        return f"{path}: cannot be written ({error})"
+    return f"{path}: not a usable state file ({error})"
+
+
+def _check_header(path: str, version: int) -> bool:
+    """Raises StateError if the file is not a state file of a version up to this one; True if it is empty.
+
+    Read without SQLite, which would make files beside it. An empty file is what a crash leaves before the first commit.
+    """
+    with open(path, "rb") as file:
+        header = file.read(100)
+    if not header:
+        return True
+    ours = len(header) == 100 and header.startswith(_MAGIC) and int.from_bytes(header[68:72], "big") == APPLICATION_ID
+    if not ours:
+        raise StateError(f"{path}: not a state file of ipsectools")
+    found = int.from_bytes(header[60:64], "big")
+    if not 0 < found <= version:
+        raise StateError(f"{path}: state of a newer version ({found}; this one knows up to {version})")
+    return False
+
+
+def _check_contents(path: str) -> None:
+    """Raises StateError if the file is damaged. Leaves it, and what is beside it, as it was."""
+    log, index = f"{path}-wal", f"{path}-shm"
+    # Without a log the file is all there is: nothing needs to be made beside it. With one (of a process that was
+    # killed) it has to be read through it; a read-only connection neither moves the log into the file nor removes it,
+    # but makes an index of the log.
+    recover = os.path.lexists(log) and os.path.getsize(log) > 0
+    indexed = os.path.lexists(index)
+    uri = f"file:{_quote(os.path.abspath(path))}?mode=ro" + ("" if recover else "&immutable=1")
+    previous_mask = os.umask(0o077)
+    try:
+        db = sqlite3.connect(uri, uri=True, timeout=0)
+        try:
+            damaged = db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise StateError(_explain(path, error)) from None
+    finally:
+        os.umask(previous_mask)
+        if recover and not indexed and os.path.lexists(index):
+            os.unlink(index)
+    if damaged:
+        raise StateError(f"{path}: not a usable state file (damaged)")
+
+
+def _quote(path: str) -> str:
+    return "".join(f"%{ord(each):02x}" if each in "%?#" else each for each in path)
+
+
+def _remove_if_empty(path: str) -> None:
+    """A file that could not be filled is not left behind."""
+    try:
+        if os.path.getsize(path) == 0:
+            os.unlink(path)
+    except OSError:
+        return
 
 
 def check_file(path: str) -> None:
