@@ -1,0 +1,221 @@
+"""What crosses an interface of a lab host, without tcpdump: a packet(7) socket and a look at the headers."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import select
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ipsectools.lab.host import Host
+
+ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_ARP = 0x0003, 0x0800, 0x86DD, 0x0806
+PROTOCOL_UDP, PROTOCOL_ESP, PROTOCOL_ICMPV6 = 17, 50, 58
+IPV6_HOP_BY_HOP, IPV6_FRAGMENT = 0, 44
+SOL_PACKET, PACKET_STATISTICS = 263, 6
+SO_RCVBUFFORCE = 33
+NATT_PORT = 4500
+NEIGHBOUR_TYPES = frozenset({*range(130, 138), 143})
+"""ICMPv6 messages that stay on the link: multicast listeners, router and neighbour discovery (RFC 4861, 3810)."""
+
+
+class Seen:
+    """One packet on the wire.
+
+    `kind` is `esp`, `fragment` (a later fragment of ESP), `keepalive` (RFC 3948), `neighbour` (ARP, neighbour
+    discovery) or `clear`: everything else. `size` is the length of the whole IP packet in bytes; `spi`, `sequence`
+    and `payload` (from the SPI on) are those of ESP; `ports` is (source, destination) of UDP around ESP.
+    """
+
+    __slots__ = (
+        "destination",
+        "kind",
+        "outgoing",
+        "packet",
+        "payload",
+        "ports",
+        "sequence",
+        "size",
+        "source",
+        "spi",
+        "time",
+    )
+
+    def __init__(self, packet: bytes, outgoing: bool, when: float) -> None:
+        self.packet = packet
+        self.outgoing = outgoing
+        self.time = when
+        self.kind = "clear"
+        self.source = self.destination = ""
+        self.size = len(packet)
+        self.spi = self.sequence = 0
+        self.payload = b""
+        self.ports: tuple[int, int] | None = None
+
+    def __repr__(self) -> str:
+        esp = f" spi {self.spi} seq {self.sequence}" if self.kind == "esp" else ""
+        return f"<{self.kind} {self.source} > {self.destination}{esp}, {self.size} bytes>"
+
+
+def look(
+    packet: bytes, ethertype: int, outgoing: bool = True, when: float = 0.0, natt_ports: Iterable[int] = (NATT_PORT,)
+) -> Seen:
+    """Says what a packet (without its link header) is. Anything that is not surely something else is `clear`."""
+    seen = Seen(packet, outgoing, when)
+    if ethertype == ETH_P_ARP:
+        seen.kind = "neighbour"
+    elif ethertype == ETH_P_IP and len(packet) >= 20 and packet[0] >> 4 == 4:
+        _look_ipv4(seen, natt_ports)
+    elif ethertype == ETH_P_IPV6 and len(packet) >= 40 and packet[0] >> 4 == 6:
+        _look_ipv6(seen, natt_ports)
+    return seen
+
+
+def _look_ipv4(seen: Seen, natt_ports: Iterable[int]) -> None:
+    packet = seen.packet
+    length, fragment = struct.unpack_from(">H2xH", packet, 2)
+    seen.size = length
+    seen.source, seen.destination = str(ipaddress.IPv4Address(packet[12:16])), str(ipaddress.IPv4Address(packet[16:20]))
+    _look_above(seen, packet[9], packet[(packet[0] & 15) * 4 : length], fragment & 0x1FFF, natt_ports)
+
+
+def _look_ipv6(seen: Seen, natt_ports: Iterable[int]) -> None:
+    packet = seen.packet
+    seen.size = 40 + int.from_bytes(packet[4:6])
+    seen.source, seen.destination = str(ipaddress.IPv6Address(packet[8:24])), str(ipaddress.IPv6Address(packet[24:40]))
+    protocol, rest, offset = packet[6], packet[40 : seen.size], 0
+    while protocol in (IPV6_HOP_BY_HOP, IPV6_FRAGMENT) and len(rest) >= 8:
+        if protocol == IPV6_FRAGMENT:
+            offset = int.from_bytes(rest[2:4]) >> 3
+            protocol, rest = rest[0], rest[8:]
+        else:
+            protocol, rest = rest[0], rest[8 + rest[1] * 8 :]
+    _look_above(seen, protocol, rest, offset, natt_ports)
+
+
+def _look_above(seen: Seen, protocol: int, rest: bytes, offset: int, natt_ports: Iterable[int]) -> None:
+    if offset:
+        # The first fragment tells what it is; a later one of plain UDP counts as clear unless ESP is all that may be.
+        seen.kind = "fragment" if protocol == PROTOCOL_ESP else "clear"
+    elif protocol == PROTOCOL_ESP and len(rest) >= 8:
+        _esp(seen, rest)
+    elif protocol == PROTOCOL_UDP and len(rest) > 8:
+        ports = struct.unpack_from(">HH", rest)
+        if ports[0] in natt_ports or ports[1] in natt_ports:
+            if rest[8:] == b"\xff":
+                seen.kind = "keepalive"
+            elif len(rest) >= 16 and rest[8:12] != bytes(4):
+                _esp(seen, rest[8:])
+                seen.ports = ports[0], ports[1]
+    elif protocol == PROTOCOL_ICMPV6 and rest and rest[0] in NEIGHBOUR_TYPES:
+        seen.kind = "neighbour"
+
+
+def _esp(seen: Seen, payload: bytes) -> None:
+    seen.kind = "esp"
+    seen.spi, seen.sequence = struct.unpack_from(">II", payload)
+    seen.payload = payload
+
+
+class Capture:
+    """Records what crosses an interface of a host, both ways, from the moment it exists until `close`.
+
+    A packet that has arrived at its receiver is in `packets()`. `on_packet` is called, in a thread of the capture, for
+    each packet as it is seen.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        interface: str = "em0",
+        *,
+        on_packet: Callable[[Seen], None] | None = None,
+        natt_ports: Iterable[int] = (NATT_PORT,),
+    ) -> None:
+        self._socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
+        # Between opening and binding, the socket hears every interface of the host.
+        self._socket.setblocking(False)
+        self._socket.bind((interface, ETH_P_ALL))
+        while self._receive():
+            pass
+        self._on_packet = on_packet
+        self._natt_ports = tuple(natt_ports)
+        self._seen: list[Seen] = []
+        self._lock = threading.Lock()
+        self._closing = False
+        self.missed = 0
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _receive(self) -> tuple[bytes, tuple[str, int, int, int, bytes]] | None:
+        try:
+            return self._socket.recvfrom(65536)
+        except BlockingIOError:
+            return None
+
+    def _drain(self) -> None:
+        with self._lock:
+            while (received := self._receive()) is not None:
+                packet, (_, ethertype, direction, *_) = received
+                outgoing = direction == socket.PACKET_OUTGOING
+                seen = look(packet, ethertype, outgoing, time.monotonic(), self._natt_ports)
+                self._seen.append(seen)
+                if self._on_packet is not None:
+                    self._on_packet(seen)
+
+    def _watch(self) -> None:
+        while not self._closing:
+            if select.select([self._socket], [], [], 0.05)[0]:
+                self._drain()
+
+    def packets(self) -> list[Seen]:
+        """Everything seen so far, in order."""
+        self._drain()
+        with self._lock:
+            return list(self._seen)
+
+    def esp(self) -> list[Seen]:
+        """The ESP packets seen so far."""
+        return [seen for seen in self.packets() if seen.kind == "esp"]
+
+    def clear(self) -> list[Seen]:
+        """What should never be there: all that is neither ESP nor neighbour discovery. Raises AssertionError when the
+        capture lost packets, since then nothing can be said."""
+        found = [seen for seen in self.packets() if seen.kind == "clear"]
+        self._count_missed()
+        if self.missed:
+            raise AssertionError(f"the capture itself lost {self.missed} packets")
+        return found
+
+    def _count_missed(self) -> None:
+        statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        self.missed += struct.unpack("=II", statistics)[1]
+
+    def forget(self) -> None:
+        """Starts again with an empty record."""
+        self._drain()
+        with self._lock:
+            self._seen.clear()
+
+    def close(self) -> None:
+        """Ends the capture; what was seen stays."""
+        self._drain()
+        self._closing = True
+        self._thread.join()
+        self._count_missed()
+        self._socket.close()
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

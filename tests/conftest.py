@@ -1,0 +1,35 @@
+"""What all tests share: the lab, where the system allows one."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipsectools.lab.network import reason_without_packets, two_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ipsectools.lab.host import Host
+
+
+@functools.cache
+def why_no_lab() -> str | None:
+    """Asked once in each test process."""
+    return reason_without_packets()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("traffic") and (reason := why_no_lab()):
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """Hosts A (192.168.0.3, 2001:db8::3) and B (.5, ::5), joined by a cable between their em0."""
+    if reason := why_no_lab():
+        pytest.skip(reason)
+    with two_hosts() as pair:
+        yield pair
