@@ -2,8 +2,8 @@
 
 The convention of the pages in man/: a `.Bd -literal` display is a session if it has a line that begins with `# `. Such
 a line is typed at a root shell; if a line `^D` follows before the next one, the lines between are typed into the
-command and ^D ends its input; else they are what the command prints. The text before the display names the host: "host A",
-"host B" (without a name: the host of the display before, at first A).
+command and ^D ends its input; else they are what the command prints. The text before the display names the host,
+"host A", "host B" (without a name: the host of the display before, at first A).
 """
 
 from __future__ import annotations

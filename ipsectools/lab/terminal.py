@@ -16,8 +16,26 @@ from ipsectools.lab.host import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
-    from ipsectools.lab.host import Host
+    class _Process(Protocol):
+        def poll(self, timeout: float = 0) -> int | None: ...
+        def kill(self, number: int = signal.SIGTERM) -> None: ...
+
+    class _Host(Protocol):
+        """Whatever can start a shell: a lab host, a simulated one."""
+
+        def spawn(
+            self,
+            argv: Sequence[str],
+            stdin: int,
+            stdout: int,
+            stderr: int,
+            *,
+            terminal: bool,
+            environment: Mapping[str, str],
+        ) -> _Process: ...
+
 
 _MARK = "\x1e"
 _PROMPT = f"{_MARK}$?{_MARK}# "
@@ -44,8 +62,8 @@ class Terminal:
     """A root shell on a host. Every wait ends with LabError after `timeout` seconds."""
 
     def __init__(
-        self, host: Host, *, timeout: float = 30, columns: int = 200, environment: Mapping[str, str] | None = None
-    ):
+        self, host: _Host, *, timeout: float = 30, columns: int = 200, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.timeout = timeout
         self._screen = ""
         self._master, slave = os.openpty()
