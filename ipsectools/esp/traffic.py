@@ -8,7 +8,8 @@ class Traffic:
     packets accepted (it stands still while the replay window is 0). Nothing may be sent with a sequence number above
     `sequence_limit` or an IV counter at or above `iv_limit`: those are the marks that the state file already holds, so
     that a restart continues above them. `received_high` is the highest sequence number accepted, `received_limit` the
-    mark up to which a restart will treat numbers as already seen. `first_used` is unix seconds, 0 for never.
+    mark up to which a restart will treat numbers as already seen: with a replay window, nothing above it is accepted.
+    `first_used` is unix seconds, 0 for never.
     """
 
     __slots__ = (
@@ -33,3 +34,17 @@ class Traffic:
         self.first_used = 0
         self.received_high = 0
         self.received_limit = 0
+
+    def account_out(self, outer_length: int, now: float) -> None:
+        """Counts a packet sent: the whole outer packet (IP header, ESP, ICV), without NAT-T's UDP header."""
+        self.packets += 1
+        self.bytes += outer_length
+        if not self.first_used:
+            self.first_used = int(now)
+
+    def account_in(self, inner_length: int, now: float) -> None:
+        """Counts a packet received: the inner packet, whatever becomes of it after its outer header is off."""
+        self.packets += 1
+        self.bytes += inner_length
+        if not self.first_used:
+            self.first_used = int(now)

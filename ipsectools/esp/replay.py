@@ -1,0 +1,131 @@
+"""The replay window: RFC 6479's ring of bits with RFC 4304's geometry for extended sequence numbers.
+
+Two steps, as everywhere that gets it right: `check` before the cryptography (cheap, changes nothing, says which high
+half the ICV must have been made with), `update` after it.
+
+In the names below, top and high are the halves of `last`, and bottom is the low half of the window's left edge.
+"""
+
+from __future__ import annotations
+
+ACCEPTED = 0
+REPLAYED = -1
+"""The number was seen, or cannot be judged any more."""
+WRAPPED = -2
+"""The number space of this SA is used up."""
+UNRESERVED = -3
+"""The number is above the mark that the state file holds."""
+
+NO_LIMIT = 0xFFFFFFFFFFFFFFFF
+_LOW = 0xFFFFFFFF
+
+
+def ring_length(window: int) -> int:
+    """Bytes of the ring for a window of `window` packets (a multiple of 8).
+
+    A power of two with at least one spare 32-bit block, so that clearing what lies ahead never clears a number that is
+    still inside the window.
+    """
+    return 1 << (window // 8 + 3).bit_length()
+
+
+class ReplayWindow:
+    """What an inbound SA has seen. Not safe for concurrent use.
+
+    `window` is its size in packets, `last` the highest number accepted (64 bits with ESN), `needed` the number for
+    which `update` last returned UNRESERVED. An SA whose window is 0 checks nothing and has no use for one of these.
+    """
+
+    __slots__ = ("_cycseq", "_esn", "_floor", "_mask", "_near", "_ring", "last", "needed", "window")
+
+    def __init__(self, window: int, *, esn: bool = False, cycseq: bool = False, edge: int = 0) -> None:
+        """A window of `window` packets, rounded up to a multiple of 8.
+
+        `edge`: a number kept from an earlier life of the SA; everything at or below it counts as seen.
+        """
+        self.window = window = -(-window // 8) * 8
+        self.last = edge
+        self.needed = 0
+        self._floor = edge or -1
+        self._esn = esn
+        self._cycseq = cycseq
+        self._near = window - 1  # while top is below it, the window reaches back into the epoch before
+        length = ring_length(window)
+        self._mask = length - 1
+        self._ring = bytearray(length)  # zeroed by the system page by page: a huge window costs what is used of it
+
+    def check(self, low: int) -> int:
+        """The high half of the number of which a packet carries the `low` 32 bits; REPLAYED or WRAPPED to drop it."""
+        last = self.last
+        top = last & _LOW
+        high = last >> 32
+        near = self._near
+        if low > top >= near:  # ahead of `last`: nearly every packet
+            return high
+        if (low >= top - near) if top >= near else low < (top - near) & _LOW:
+            if low <= top and (not last or self._seen(high << 32 | low)):
+                return REPLAYED
+            return high
+        if top == _LOW and not self._esn and not self._cycseq:
+            return WRAPPED
+        if top < near:  # behind `last`, in the epoch before
+            if not high or self._seen((high - 1) << 32 | low):
+                return REPLAYED
+            return high - 1
+        if high == _LOW and not self._cycseq:
+            return WRAPPED
+        return (high + 1) & _LOW  # left of the window: can only be right in the next epoch
+
+    def update(self, low: int, limit: int = NO_LIMIT) -> int:
+        """Marks the number as seen, `last` moving up to it if it is ahead. ACCEPTED, REPLAYED or UNRESERVED.
+
+        UNRESERVED: it is ahead of `last` and above `limit`; nothing was changed, and `needed` holds the number.
+        """
+        last = self.last
+        top = last & _LOW
+        near = self._near
+        number = last - top + low
+        if (low >= top - near) if top >= near else low < (top - near) & _LOW:
+            if low > top:
+                return self._advance(number, limit)
+            if not last:
+                return REPLAYED
+        elif not self._esn:
+            return REPLAYED
+        elif top < near:
+            number -= 1 << 32
+            if number < 0:
+                return REPLAYED
+        else:
+            number += 1 << 32
+            return REPLAYED if number > NO_LIMIT else self._advance(number, limit)
+        if self._seen(number):
+            return REPLAYED
+        self._ring[(number >> 3) & self._mask] |= 1 << (number & 7)
+        return ACCEPTED
+
+    def _seen(self, number: int) -> bool:
+        return number <= self._floor or bool(self._ring[(number >> 3) & self._mask] & 1 << (number & 7))
+
+    def _advance(self, number: int, limit: int) -> int:
+        """Moves `last` up to `number`, clearing what it passes over, and marks it."""
+        if number > limit:
+            self.needed = number
+            return UNRESERVED
+        ring, mask = self._ring, self._mask
+        before, place = self.last >> 3, number >> 3
+        passed = place - before
+        if passed == 1:
+            ring[place & mask] = 0
+        elif passed > mask:
+            self._ring = ring = bytearray(mask + 1)
+        elif passed:
+            start, end = (before + 1) & mask, (place & mask) + 1
+            if start < end:
+                ring[start:end] = bytes(end - start)
+            else:
+                ring[start:] = bytes(mask + 1 - start)
+                ring[:end] = bytes(end)
+        ring[place & mask] |= 1 << (number & 7)
+        self.last = number
+        return ACCEPTED
