@@ -1,0 +1,37 @@
+"""Moving interfaces between network stacks: a jail's vnet is a network namespace here."""
+
+from __future__ import annotations
+
+from ipsectools.errno import KernelError
+from ipsectools.ifconfig.errors import fatal
+from ipsectools.ifconfig.registry import Keyword, register_keywords
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.ifconfig.context import Context
+
+
+def _move(context: Context, keyword: Keyword, vnet: str) -> None:
+    from ipsectools.ifconfig import jail
+
+    jail.check(vnet)
+    try:
+        context.call("SIOCSIFVNET", name=context.name, vnet=vnet)
+    except KernelError as error:
+        raise fatal("SIOCSIFVNET", error) from None
+
+
+def _reclaim(context: Context, keyword: Keyword, vnet: str) -> None:
+    from ipsectools.ifconfig import jail
+
+    jail.check(vnet)
+    try:
+        context.call("SIOCSIFRVNET", name=context.name, vnet=vnet)
+    except KernelError as error:
+        raise fatal(f"SIOCSIFRVNET({vnet}, {context.name})", error) from None
+
+
+register_keywords(
+    Keyword("vnet", _move, "move the interface into a network namespace", ("vnet",)),
+    Keyword("-vnet", _reclaim, "take the interface back from a network namespace", ("vnet",)),
+)
