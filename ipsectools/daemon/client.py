@@ -1,0 +1,388 @@
+"""The way from a command to the emulated kernel, wherever that lives.
+
+`open_control` and `open_pfkey` give the kernel's two doors. If an ipsecd owns the state directory they lead there; if
+nobody does, the command becomes the owner for as long as it needs and opens the kernel in its own process (`embedded`),
+or starts ipsecd first. ipsecd is needed on a host where packets flow as soon as there is an ipsec interface, for every
+change (so no command ever imports what changes Linux), and for whoever waits for input or messages.
+
+Every command runs through here: nothing is imported that costs time (see `tests/test_imports.py`).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from sys import byteorder
+from time import monotonic, sleep
+
+from ipsectools.errno import from_host
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ipsectools.daemon.embedded import EmbeddedKernel, EmbeddedPfkey
+
+READING_OPS = frozenset(["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS"])
+"""Control operations that change nothing."""
+
+READING_MESSAGES = frozenset([5, 10, 16, 18])
+"""PF_KEY messages that change nothing, not even the socket: GET, DUMP, X_SPDGET, X_SPDDUMP."""
+
+DUMP_MESSAGES = frozenset([10, 18])
+
+HELLO = b"IPSECPF"
+ACKNOWLEDGE, LINUX_DIALECT, RECEIVE_BUFFER = 1, 2, 4
+"""Options in the byte that follows the hello; with RECEIVE_BUFFER a 4-byte size in host order follows."""
+
+DEFAULT_RECEIVE_BUFFER = 2 << 20
+LARGEST_MESSAGE = 1 << 16
+
+LARGE_STATE = 8 << 20
+"""Bytes of state file above which a command does not load it itself but starts ipsecd, which loads it once."""
+
+PATIENCE = 60.0
+"""Seconds to wait for another owner to let go, for ipsecd to start, and for ipsecd to answer."""
+
+
+class ClientError(Exception):
+    """The emulated kernel cannot be reached; the text is one line for the user (without the program's name)."""
+
+
+class Disconnected(Exception):
+    """ipsecd went away; `unread` is true if it certainly never saw the request."""
+
+    def __init__(self, unread: bool) -> None:
+        super().__init__(unread)
+        self.unread = unread
+
+
+def state_directory() -> str:
+    """The state directory of this process, made if need be. Raises ClientError if it is not ours to use."""
+    from ipsectools.kernel import statedir
+    from ipsectools.kernel.errors import StateError
+
+    try:
+        return statedir.prepare()
+    except StateError as error:
+        raise ClientError(str(error)) from None
+
+
+def socket_path(directory: str, name: str) -> tuple[str, int]:
+    """A path of the socket that fits into a socket address, and a descriptor to close after use (-1: none)."""
+    path = f"{directory}/{name}"
+    if len(os.fsencode(path)) < 100:
+        return path, -1
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{descriptor}/{name}", descriptor
+
+
+def connect(directory: str, name: str, kind: int) -> _socket.socket | None:
+    """A connection to the ipsecd that serves `directory`, or None if there is none."""
+    path, descriptor = socket_path(directory, name)
+    connection = _socket.socket(_socket.AF_UNIX, kind)
+    deadline = monotonic() + PATIENCE
+    try:
+        connection.settimeout(PATIENCE)
+        while True:
+            try:
+                connection.connect(path)
+                return connection
+            except BlockingIOError:  # ipsecd is there, but many are waiting to be let in
+                if monotonic() > deadline:
+                    raise ClientError(f"ipsecd does not answer ({directory})") from None
+                sleep(0.005)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except PermissionError:
+        connection.close()
+        raise ClientError(f"{directory}/{name}: Permission denied") from None
+    except OSError as error:
+        connection.close()
+        raise ClientError(f"{directory}/{name}: {error.strerror or error}") from None
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -> _socket.socket | EmbeddedKernel:
+    """A connection to the owner of the state directory, or the kernel itself if this process may own it.
+
+    `served` demands ipsecd; `changing` says that the first request changes something.
+    """
+    connection = connect(directory, name, kind)
+    if connection is not None:
+        return connection
+    from ipsectools.daemon import ownership
+
+    deadline = monotonic() + PATIENCE
+    while True:
+        lock = ownership.acquire(directory)
+        if lock is not None:
+            try:
+                # Between the two looks an ipsecd may have come and gone; the lock is what counts.
+                if not served and _may_embed(directory, changing):
+                    from ipsectools.daemon.embedded import EmbeddedKernel
+
+                    kernel = EmbeddedKernel(directory, lock)
+                    lock = None
+                    return kernel
+            finally:
+                if lock is not None:
+                    lock.release()
+            _start(directory)
+        elif monotonic() > deadline:
+            raise ClientError(f"{directory}: in use by another process{ownership.describe_owner(directory)}")
+        else:
+            sleep(0.005)
+        connection = connect(directory, name, kind)
+        if connection is not None:
+            return connection
+
+
+def _may_embed(directory: str, changing: bool) -> bool:
+    from ipsectools.kernel import statedir
+
+    try:
+        if os.stat(f"{directory}/state.db").st_size > LARGE_STATE:
+            return False
+    except OSError:
+        pass
+    from ipsectools.host import HostError, packets_can_flow
+
+    try:
+        return not packets_can_flow() or not (changing or statedir.has_ipsec_interfaces(directory))
+    except HostError as error:
+        raise ClientError(str(error)) from None
+
+
+def _start(directory: str) -> None:
+    from ipsectools.daemon import autostart
+
+    try:
+        autostart.start(directory, PATIENCE)
+    except autostart.CannotStart as error:
+        raise ClientError(f"cannot start ipsecd: {error}") from None
+
+
+class ControlDoor:
+    """The control door: `call` does one ioctl-shaped request."""
+
+    __slots__ = ("_directory", "_embedded", "_only_served", "_socket")
+
+    def __init__(self, directory: str, only_served: bool = False) -> None:
+        """`only_served`: never opens the kernel in this process."""
+        self._directory = directory
+        self._only_served = only_served
+        self._socket: _socket.socket | None = None
+        self._embedded: EmbeddedKernel | None = None
+
+    def call(self, op: str, **args: Any) -> Any:
+        """The operation's result. Raises KernelError (what the kernel says) or ClientError (no kernel)."""
+        changing = op not in READING_OPS
+        while True:
+            if self._embedded is not None and changing and not self._embedded.may_change:
+                self.close()
+            if self._embedded is None and self._socket is None:
+                self._attach(changing)
+            if self._embedded is not None:
+                return self._embedded.control(op, args)
+            try:
+                return self._request(op, args)
+            except Disconnected as lost:
+                self.close()
+                if changing and not lost.unread:
+                    raise ClientError(f"ipsecd ended during the request {op}") from None
+
+    def _attach(self, changing: bool) -> None:
+        owner = attach(self._directory, "control", _socket.SOCK_STREAM, self._only_served, changing)
+        if isinstance(owner, _socket.socket):
+            self._socket = owner
+        else:
+            self._embedded = owner
+
+    def _request(self, op: str, args: dict[str, Any]) -> Any:
+        from ipsectools.daemon import frames
+
+        connection = self._socket
+        assert connection is not None
+        try:
+            connection.sendall(frames.pack({"op": op, "args": args}))
+            body = _read_exactly(connection, int.from_bytes(_read_exactly(connection, frames.HEADER_LENGTH), "big"))
+        except TimeoutError:
+            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
+        except ConnectionError:
+            # The peer's socket was closed with our bytes in its queue, or before we sent any.
+            raise Disconnected(True) from None
+        except OSError as error:
+            raise ClientError(f"{self._directory}/control: {error.strerror or error}") from None
+        try:
+            return frames.answer_value(frames.unpack(body))
+        except ValueError:
+            raise ClientError("ipsecd sent an answer that makes no sense") from None
+
+    def close(self) -> None:
+        """Lets go of the kernel. A later call opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None
+
+
+def _read_exactly(connection: _socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = connection.recv(min(length - len(data), 1 << 20))
+        if not part:
+            raise Disconnected(False)
+        data += part
+    return data
+
+
+class PfkeyConnection:
+    """An open PF_KEY socket: messages of FreeBSD's ABI in and out.
+
+    Messages that came while a `send` waited for its acknowledgement are kept and come first out of `receive`: before
+    polling `fileno()`, call `receive(0)` until it returns None.
+    """
+
+    __slots__ = ("_directory", "_embedded", "_inbox", "_receive_buffer", "_served", "_socket")
+
+    def __init__(self, directory: str, receive_buffer: int, served: bool) -> None:
+        self._directory = directory
+        self._receive_buffer = receive_buffer
+        self._served = served
+        self._socket: _socket.socket | None = None
+        self._embedded: EmbeddedPfkey | None = None
+        self._inbox: list[bytes] = []  # reversed: the oldest message is the last element
+        if served:
+            self._attach(True)
+
+    def send(self, message: bytes) -> int:
+        """Gives the kernel a message: 0, or FreeBSD's errno with which the write fails.
+
+        All replies to this socket are there when it returns. Raises ClientError if the kernel is gone.
+        """
+        kind = message[1] if len(message) > 1 else 0
+        changing = kind not in READING_MESSAGES
+        if self._embedded is not None and changing and not self._embedded.may_change:
+            self._close_embedded()
+        if self._socket is None and self._embedded is None:
+            self._attach(changing)
+        if self._embedded is not None:
+            number = self._embedded.send(message)
+            if kind in DUMP_MESSAGES and self._embedded.only_read:
+                self._close_embedded()  # whoever pages through a long dump must not keep others waiting
+            return number
+        return self._send_served(message)
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """The next message; None after `timeout` seconds (None: waits for ever).
+
+        In an embedded kernel nothing can come but replies: None at once. Raises ClientError if the kernel is gone.
+        """
+        if self._inbox:
+            return self._inbox.pop()
+        if self._embedded is not None:
+            return self._embedded.receive()
+        if self._socket is None:
+            return None
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                self._socket.settimeout(deadline and max(0.0, deadline - monotonic()))
+                message = self._socket.recv(LARGEST_MESSAGE)
+            except (TimeoutError, BlockingIOError):
+                return None
+            except OSError:
+                message = b""
+            if not message:
+                raise ClientError("ipsecd ended")
+            if len(message) >= 16:
+                return message
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when a message has come; only of a connection opened with `served`."""
+        if self._socket is None:
+            raise ClientError("not connected to ipsecd")
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Closes the PF_KEY socket."""
+        self._inbox.clear()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._embedded is not None:
+            self._embedded.close()
+            self._embedded = None
+
+    def _close_embedded(self) -> None:
+        embedded = self._embedded
+        assert embedded is not None
+        while (message := embedded.receive()) is not None:
+            self._inbox.insert(0, message)
+        embedded.close()
+        self._embedded = None
+
+    def _attach(self, changing: bool) -> None:
+        deadline = monotonic() + PATIENCE
+        hello = HELLO + bytes([ACKNOWLEDGE | RECEIVE_BUFFER]) + self._receive_buffer.to_bytes(4, byteorder)
+        while True:
+            owner = attach(self._directory, "pfkey", _socket.SOCK_SEQPACKET, self._served, changing)
+            if not isinstance(owner, _socket.socket):
+                self._embedded = owner.open_pfkey()
+                return
+            try:
+                owner.send(hello)
+                if owner.recv(4):
+                    self._socket = owner
+                    return
+            except OSError:
+                pass
+            owner.close()  # it was just ending, or has too many clients
+            if monotonic() > deadline:
+                raise ClientError("ipsecd does not let us in")
+            sleep(0.005)
+
+    def _send_served(self, message: bytes) -> int:
+        connection = self._socket
+        assert connection is not None
+        arrived = []
+        try:
+            connection.settimeout(PATIENCE)
+            connection.send(message)
+            while True:
+                packet = connection.recv(LARGEST_MESSAGE)
+                if len(packet) == 4:
+                    break
+                if not packet:
+                    raise ClientError("ipsecd ended during a request")
+                arrived.append(packet)
+        except TimeoutError:
+            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
+        except OSError as error:
+            if error.errno == 90:  # EMSGSIZE: longer than a packet of the socket can be
+                return from_host(error.errno)
+            raise ClientError("ipsecd ended during a request") from None
+        finally:
+            arrived.reverse()
+            self._inbox = arrived + self._inbox
+        return int.from_bytes(packet, byteorder)
+
+
+def open_control() -> ControlDoor:
+    """The control door of this process's emulated kernel. Raises ClientError."""
+    return ControlDoor(state_directory())
+
+
+def open_pfkey(receive_buffer: int = DEFAULT_RECEIVE_BUFFER, *, served: bool = False) -> PfkeyConnection:
+    """A PF_KEY socket of this process's emulated kernel. Raises ClientError.
+
+    `served`: connect to an ipsecd (started if need be), as whoever waits for input or for messages must. The messages
+    of others are lost while more than `receive_buffer` bytes are waiting to be received.
+    """
+    return PfkeyConnection(state_directory(), receive_buffer, served)

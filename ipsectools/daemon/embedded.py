@@ -1,0 +1,91 @@
+"""The kernel opened in the command's own process, while no ipsecd owns the state directory."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import time
+
+from ipsectools.daemon.client import READING_MESSAGES, ClientError
+from ipsectools.host import find_host
+from ipsectools.kernel.errors import StateError
+from ipsectools.kernel.kernel import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ipsectools.daemon.ownership import Ownership
+
+
+class EmbeddedKernel:
+    """Owner of the state directory for the life of this object. Timers that were due meanwhile have fired."""
+
+    __slots__ = ("_host", "_kernel", "_lock", "may_change")
+
+    def __init__(self, directory: str, lock: Ownership) -> None:
+        """Raises ClientError if the state cannot be used; the lock is released then."""
+        try:
+            lock.sign("command")
+            self._host = find_host()
+            self._kernel = Kernel(f"{directory}/state.db", self._host, time())
+            self._kernel.tick(time())
+        except StateError as error:
+            lock.release()
+            raise ClientError(str(error)) from None
+        except OSError as error:
+            lock.release()
+            raise ClientError(f"{error.filename or directory}: {error.strerror}") from None
+        except BaseException:
+            lock.release()
+            raise
+        self._lock = lock
+        self.may_change = not self._host.live
+        """False on a host where packets flow: changes are ipsecd's."""
+
+    def control(self, op: str, args: dict[str, Any]) -> Any:
+        """One control request. Raises KernelError."""
+        return self._kernel.control(op, args, time(), True)
+
+    def open_pfkey(self) -> EmbeddedPfkey:
+        """A PF_KEY socket, the closing of which closes the kernel."""
+        return EmbeddedPfkey(self)
+
+    def close(self) -> None:
+        try:
+            self._kernel.close(clean=True)
+            self._host.close()
+        finally:
+            self._lock.release()
+
+
+class EmbeddedPfkey:
+    """A PF_KEY socket of an embedded kernel. Nobody else can send, so nothing arrives but answers."""
+
+    __slots__ = ("_door", "_inbox", "_owner", "only_read")
+
+    def __init__(self, owner: EmbeddedKernel) -> None:
+        self._owner = owner
+        self._inbox: deque[bytes] = deque()
+        self._door = owner._kernel.open_pfkey(self._deliver)
+        self.only_read = True
+        """No request so far changed anything, so that closing and opening again makes no difference."""
+
+    @property
+    def may_change(self) -> bool:
+        return self._owner.may_change
+
+    def _deliver(self, message: bytes) -> bool:
+        self._inbox.append(message)
+        return True
+
+    def send(self, message: bytes) -> int:
+        if len(message) < 2 or message[1] not in READING_MESSAGES:
+            self.only_read = False
+        return self._door.send(message, time())
+
+    def receive(self) -> bytes | None:
+        return self._inbox.popleft() if self._inbox else None
+
+    def close(self) -> None:
+        self._door.close()
+        self._owner.close()

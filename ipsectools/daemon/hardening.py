@@ -1,0 +1,49 @@
+"""What ipsecd gives up once it has started: core files, other programs' privileges, capabilities it does not need."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+
+CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
+KEPT = (1 << CAP_NET_BIND_SERVICE) | (1 << CAP_NET_ADMIN) | (1 << CAP_NET_RAW)
+"""Ports below 1024 for NAT-T; links, addresses, rules; raw sockets."""
+
+_PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 63
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def harden() -> list[str]:
+    """Does all of it; returns the names of what this system refused."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = []
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        refused.append("not dumpable")
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        refused.append("no new privileges")
+    for capability in range(_LAST_CAPABILITY + 1):
+        if not KEPT >> capability & 1:
+            libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails harmlessly without CAP_SETPCAP
+    header = _Header(_CAPABILITY_VERSION_3, 0)
+    data = (_Data * 2)()
+    if libc.capget(ctypes.byref(header), data) != 0:
+        return [*refused, "capabilities"]
+    for word, part in enumerate(data):
+        mask = KEPT >> (32 * word) & 0xFFFFFFFF
+        part.effective &= mask
+        part.permitted &= mask
+        part.inheritable = 0
+    if libc.capset(ctypes.byref(header), data) != 0:
+        refused.append(f"capabilities ({os.strerror(ctypes.get_errno())})")
+    return refused

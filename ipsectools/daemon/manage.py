@@ -1,0 +1,54 @@
+"""ipsecd seen from outside: is one running, start it, stop it."""
+
+from __future__ import annotations
+
+import _socket
+from time import monotonic, sleep
+
+from ipsectools.daemon import autostart, client, ownership
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def status(directory: str | None = None) -> dict[str, Any] | None:
+    """What ipsecd says about itself (see `service.Service.status`), None if none serves. Raises ClientError."""
+    directory = directory or client.state_directory()
+    connection = client.connect(directory, "control", _socket.SOCK_STREAM)
+    if connection is None:
+        return None
+    connection.close()
+    door = client.ControlDoor(directory, only_served=True)
+    try:
+        value: dict[str, Any] = door.call("IPSECDSTATUS")
+        return value
+    finally:
+        door.close()
+
+
+def start(directory: str | None = None) -> None:
+    """Returns when an ipsecd serves the state directory, started now if there was none. Raises ClientError."""
+    directory = directory or client.state_directory()
+    try:
+        autostart.start(directory, client.PATIENCE)
+    except autostart.CannotStart as error:
+        raise client.ClientError(str(error)) from None
+
+
+def stop(directory: str | None = None) -> bool:
+    """Ends the ipsecd of the state directory and waits for that; False if there is none. Raises ClientError."""
+    directory = directory or client.state_directory()
+    if status(directory) is None:
+        return False
+    door = client.ControlDoor(directory, only_served=True)
+    door.call("IPSECDSTOP")
+    door.close()
+    deadline = monotonic() + client.PATIENCE
+    while monotonic() < deadline:
+        lock = ownership.acquire(directory)
+        if lock is not None:
+            lock.release()
+            return True
+        sleep(0.005)
+    raise client.ClientError(f"ipsecd does not end{ownership.describe_owner(directory)}")

@@ -1,0 +1,214 @@
+"""The `pfkey` socket: one PF_KEY message a packet; the kernel's replies and announcements the same way back.
+
+A client may say hello first (`client.HELLO`) to have each of its writes acknowledged by a 4-byte packet with the errno,
+or to be served in Linux's dialect.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from sys import byteorder
+from time import time
+
+from ipsectools.daemon import listener
+from ipsectools.daemon.client import (
+    ACKNOWLEDGE,
+    DEFAULT_RECEIVE_BUFFER,
+    HELLO,
+    LARGEST_MESSAGE,
+    LINUX_DIALECT,
+    RECEIVE_BUFFER,
+)
+from ipsectools.daemon.loop import READ, WRITE
+from ipsectools.errno import EIO
+from ipsectools.pfkey import linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipsectools.daemon.loop import Loop
+    from ipsectools.kernel.kernel import Kernel
+
+MOST_CLIENTS = 128
+SMALLEST_BUFFER = 8192
+LARGEST_BUFFER = 16 << 20
+LARGEST_ANSWER = 256 << 20
+"""Bytes of answers to one request (a dump) that are kept for a client; what is beyond is lost."""
+
+_WRITES_AT_A_TIME = 16
+_ACKNOWLEDGEMENT = 4
+
+
+class PfkeyServer:
+    """Serves one listening socket. `failed` is told of exceptions that a request raised."""
+
+    def __init__(
+        self, loop: Loop, listening: socket.socket, kernel: Kernel, failed: Callable[[BaseException], None]
+    ) -> None:
+        self.loop = loop
+        self.kernel = kernel
+        self.failed = failed
+        self.clients: set[PfkeyClient] = set()
+        self._waiting: list[PfkeyClient] = []
+        self._listening = listening
+        loop.add(listening.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Stops listening and closes the clients' sockets."""
+        self.loop.remove(self._listening.fileno())
+        self._listening.close()
+        for client in list(self.clients):
+            client.close()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection = listener.accept(self._listening)
+        except OSError:
+            return
+        if connection is None:
+            return
+        if len(self.clients) >= MOST_CLIENTS:
+            connection.close()  # a silent client may be a monitor: nobody is thrown out for another
+            return
+        self.clients.add(PfkeyClient(self, connection))
+
+    def has_news(self, client: PfkeyClient) -> None:
+        """Something was queued for a client: it goes out when the request or timer that caused it is done."""
+        if not self._waiting:
+            self.loop.call_soon(self.flush)
+        self._waiting.append(client)
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for client in waiting:
+            client.flush()
+
+
+class PfkeyClient:
+    """One connection, which is one PF_KEY socket of the kernel."""
+
+    __slots__ = (
+        "_acknowledge",
+        "_asking",
+        "_buffer",
+        "_connection",
+        "_descriptor",
+        "_door",
+        "_fresh",
+        "_linux",
+        "_queue",
+        "_queued",
+        "_server",
+        "_told",
+    )
+
+    def __init__(self, server: PfkeyServer, connection: socket.socket) -> None:
+        self._server = server
+        self._connection = connection
+        self._descriptor = connection.fileno()
+        self._fresh = True
+        self._acknowledge = False
+        self._linux = False
+        self._buffer = DEFAULT_RECEIVE_BUFFER
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._asking = False
+        self._told = False
+        self._door = server.kernel.open_pfkey(self._deliver)
+        server.loop.add(self._descriptor, self._handle)
+        self._handle(READ)
+
+    def close(self) -> None:
+        if self._connection.fileno() < 0:
+            return
+        self._server.clients.discard(self)
+        self._server.loop.remove(self._descriptor)
+        self._connection.close()
+        self._queue.clear()
+        self._door.close()
+
+    def flush(self) -> None:
+        """Sends what the connection takes. While more than the buffer's worth waits, the client is not read."""
+        self._told = False
+        if self._connection.fileno() < 0:
+            return
+        queue = self._queue
+        try:
+            while queue:
+                self._connection.send(queue[0])
+                self._queued -= len(queue.popleft())
+        except BlockingIOError:
+            self._server.loop.modify(self._descriptor, WRITE | (0 if self._queued > self._buffer else READ))
+            return
+        except OSError:
+            self.close()
+            return
+        self._server.loop.modify(self._descriptor, READ)
+
+    def _deliver(self, message: bytes) -> bool:
+        # The answers to one's own request wait for one, however long a dump is: not until they are taken is the
+        # next request read. What others cause is lost when the buffer is full.
+        if self._queued + len(message) > (LARGEST_ANSWER if self._asking else self._buffer):
+            return False
+        self._put(linux.from_freebsd(message) if self._linux else message)
+        return True
+
+    def _put(self, packet: bytes) -> None:
+        self._queue.append(packet)
+        self._queued += len(packet)
+        if not self._told:
+            self._told = True
+            self._server.has_news(self)
+
+    def _handle(self, events: int) -> None:
+        if self._queue:
+            self.flush()
+        if not events & READ:
+            return
+        for _ in range(_WRITES_AT_A_TIME):
+            if self._connection.fileno() < 0 or self._queued > self._buffer:
+                return
+            try:
+                packet = self._connection.recv(LARGEST_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError:
+                packet = b""
+            if not packet:
+                self.close()
+                return
+            if self._fresh and packet.startswith(HELLO) and len(packet) in (8, 12):
+                self._hello(packet)
+            else:
+                self._request(packet)
+            self._fresh = False
+            self._server.flush()
+
+    def _hello(self, packet: bytes) -> None:
+        options = packet[len(HELLO)]
+        self._acknowledge = bool(options & ACKNOWLEDGE)
+        self._linux = bool(options & LINUX_DIALECT)
+        if options & RECEIVE_BUFFER and len(packet) == 12:
+            self._buffer = min(max(int.from_bytes(packet[8:], byteorder), SMALLEST_BUFFER), LARGEST_BUFFER)
+            self._put(bytes(_ACKNOWLEDGEMENT))
+
+    def _request(self, message: bytes) -> None:
+        self._asking = True
+        try:
+            number = self._send_linux(message) if self._linux else self._door.send(message, time())
+        except Exception as error:  # a mistake of ours must not take the others' sockets down
+            self._server.failed(error)
+            number = EIO
+        finally:
+            self._asking = False
+        if self._acknowledge:
+            self._put(number.to_bytes(_ACKNOWLEDGEMENT, byteorder))
+
+    def _send_linux(self, message: bytes) -> int:
+        answer = linux.answer_without_kernel(message)
+        if answer is not None:
+            self._put(answer)
+            return 0
+        return linux.errno_to_linux(self._door.send(linux.to_freebsd(message), time()))

@@ -1,0 +1,233 @@
+"""The served kernel: owns the state directory, runs kernel, data path and timer, and serves the two sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from time import monotonic, sleep, time
+
+from ipsectools import __version__
+from ipsectools.daemon import client, hardening, listener, ownership
+from ipsectools.daemon.control_server import ControlServer
+from ipsectools.daemon.loop import Loop
+from ipsectools.daemon.notify import Notifier
+from ipsectools.daemon.pfkey_server import PfkeyServer
+from ipsectools.errno import KernelError
+from ipsectools.host import HostError, find_host
+from ipsectools.kernel.errors import StateError
+from ipsectools.kernel.kernel import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ipsectools.daemon.forwarding import Forwarder
+    from ipsectools.daemon.log import Log
+    from ipsectools.host.api import Host
+
+STATUS_OP, STOP_OP = "IPSECDSTATUS", "IPSECDSTOP"
+"""Control operations that are ipsecd's own."""
+
+_STATUS_INTERVAL = 10.0
+
+
+class CannotServe(Exception):
+    """Why this process cannot serve; one line for the user."""
+
+
+class AlreadyServed(Exception):
+    """Another ipsecd serves the state directory."""
+
+
+class Service:
+    """One ipsecd. Made, then `run` until a signal, a request or idleness ends it, then `close`."""
+
+    def __init__(self, directory: str, log: Log, idle: float) -> None:
+        """Takes the state directory and opens everything; ready for clients when it returns.
+
+        `idle`: ends after so many seconds without an ipsec interface and without clients (0: never). Raises
+        CannotServe or AlreadyServed.
+        """
+        self.directory = directory
+        self.log = log
+        self.idle = idle
+        self.forwarder: Forwarder | None = None
+        self._started = self._busy_at = self._status_at = self._watchdog_at = monotonic()
+        self._notifier = Notifier()
+        self._ownership = _own(directory)
+        self._ownership.sign("ipsecd")
+        self._own_sockets: list[str] = []
+        self._servers: list[ControlServer | PfkeyServer] = []
+        self._loop = Loop(self._tick, self._woken, log.failure)
+        try:
+            self.host, self.kernel = self._open_kernel()
+            self._start_forwarding()
+            self._listen()
+        except OSError as error:
+            self._abandon()
+            raise CannotServe(f"{error.filename or directory}: {error.strerror}") from None
+        except BaseException:
+            self._abandon()
+            raise
+        self._catch_signals()
+        refused = hardening.harden()
+        if refused:
+            log.info(f"not possible here: {', '.join(refused)}")
+        self._notifier.send("READY=1", f"STATUS={self._summary()}")
+        log.notice(f"serving {directory} ({'live' if self.host.live else 'simulated'})")
+
+    def _open_kernel(self) -> tuple[Host, Kernel]:
+        try:
+            host = find_host()
+            kernel = Kernel(f"{self.directory}/state.db", host, time())
+        except (StateError, HostError) as error:
+            raise CannotServe(str(error)) from None
+        for descriptor in host.watch(self._host_changed):
+            self._loop.add(descriptor, self._host_event)
+        return host, kernel
+
+    def _start_forwarding(self) -> None:
+        if not self.host.live:
+            return  # nothing routes packets into a simulated interface
+        from ipsectools.daemon.forwarding import Forwarder
+
+        self.forwarder = Forwarder(self.kernel, self.host, self._loop.wake)
+        self.forwarder.start()
+
+    def _listen(self) -> None:
+        passed = listener.passed_sockets()
+        control, pfkey = ("control", socket.SOCK_STREAM), ("pfkey", socket.SOCK_SEQPACKET)
+        for name, kind in (control, pfkey):
+            listening = [passed[kind]] if kind in passed else []
+            if not listening or listening[0].getsockname() != f"{self.directory}/{name}":
+                listening.append(listener.bind(self.directory, name, kind))
+                self._own_sockets.append(f"{self.directory}/{name}")
+            for each in listening:
+                if name == "control":
+                    self._servers.append(ControlServer(self._loop, each, self._perform, self.log.failure))
+                else:
+                    self._servers.append(PfkeyServer(self._loop, each, self.kernel, self.log.failure))
+
+    def _catch_signals(self) -> None:
+        def stop(number: int, _frame: object) -> None:
+            self.log.notice(f"stopping ({signal.Signals(number).name})")
+            self._loop.stop()
+
+        signal.set_wakeup_fd(self._loop.wake_descriptor, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def run(self) -> None:
+        """Serves until told to end."""
+        self._loop.run()
+
+    def close(self) -> None:
+        """A clean end: the sockets first, so that whoever is waiting finds the next owner, the lock last."""
+        self._notifier.send("STOPPING=1")
+        self._abandon()
+        self.log.notice("stopped")
+
+    def _abandon(self) -> None:
+        for path in self._own_sockets:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        for server in self._servers:
+            server.close()
+        if self.forwarder is not None:
+            self.forwarder.stop()
+        if hasattr(self, "kernel"):
+            self.kernel.close(clean=True)
+            self.host.close()
+        with contextlib.suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+        self._loop.close()
+        self._ownership.release()
+
+    # events
+
+    def _perform(self, op: str, args: dict[str, Any], now: float) -> Any:
+        if op == STATUS_OP:
+            return self.status()
+        if op == STOP_OP:
+            self.log.notice("stopping (asked to)")
+            self._loop.stop()
+            return None
+        return self.kernel.control(op, args, now, True)
+
+    def _host_event(self, _events: int) -> None:
+        self.host.process_events()
+
+    def _host_changed(self) -> None:
+        self.kernel.host_changed(time())
+
+    def _woken(self) -> None:
+        if self.forwarder is not None:
+            self.forwarder.handle_events(time())
+
+    def _tick(self) -> None:
+        now = monotonic()
+        try:
+            self.kernel.tick(time())
+        except KernelError as error:
+            self.log.error(f"timer: {error}")
+        self._woken()
+        if self._notifier.watchdog and now - self._watchdog_at >= self._notifier.watchdog:
+            self._watchdog_at = now
+            self._notifier.send("WATCHDOG=1")
+        if now - self._status_at >= _STATUS_INTERVAL:
+            self._status_at = now
+            self._notifier.send(f"STATUS={self._summary()}")
+        if self.idle and self._is_idle():
+            if now - self._busy_at >= self.idle:
+                self.log.notice("stopping (idle)")
+                self._loop.stop()
+        else:
+            self._busy_at = now
+
+    def _is_idle(self) -> bool:
+        return not any(server.clients for server in self._servers) and self._interface_count() == 0
+
+    def _interface_count(self) -> int:
+        return sum(interface.is_ipsec for interface in self.kernel.interfaces)
+
+    def status(self) -> dict[str, Any]:
+        """What `ipsecd --status` shows."""
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "directory": self.directory,
+            "live": self.host.live,
+            "uptime": int(monotonic() - self._started),
+            "interfaces": self._interface_count(),
+            "clients": sum(len(server.clients) for server in self._servers),
+        }
+
+    def _summary(self) -> str:
+        count = self._interface_count()
+        return f"{count} ipsec interface{'' if count == 1 else 's'}, {'live' if self.host.live else 'simulated'}"
+
+
+def _own(directory: str) -> ownership.Ownership:
+    """The lock; waits for commands that have the kernel open."""
+    deadline = monotonic() + client.PATIENCE / 2
+    while True:
+        try:
+            lock = ownership.acquire(directory)
+        except OSError as error:
+            raise CannotServe(f"{error.filename}: {error.strerror}") from None
+        if lock is not None:
+            return lock
+        try:
+            connection = client.connect(directory, "control", socket.SOCK_STREAM)
+        except client.ClientError as error:
+            raise CannotServe(str(error)) from None
+        if connection is not None:
+            connection.close()
+            raise AlreadyServed(directory)
+        if monotonic() > deadline:
+            raise CannotServe(f"{directory}: in use by another process{ownership.describe_owner(directory)}")
+        sleep(0.005)
