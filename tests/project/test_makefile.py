@@ -1,0 +1,83 @@
+"""The project's own files: what `make` says, what the README names, what must not stand in the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from ipsectools.lab.host import CHECKOUT
+
+
+def read(name: str) -> str:
+    with open(os.path.join(CHECKOUT, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def run(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | more
+    # A make inside `make test` must not take over its parent's flags.
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        environment.pop(name, None)
+    return subprocess.run(argv, cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_make_alone_lists_the_targets() -> None:
+    result = run("make")
+    assert result.returncode == 0
+    for target in ("venv", "demo", "test", "long", "check", "install", "clean"):
+        assert re.search(rf"^  make {target} ", result.stdout, re.M), target
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    makefile = read("Makefile")
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
+    assert phony
+    for target in phony[1].split():
+        assert re.search(rf"^{target}:.*## ", makefile, re.M), target
+
+
+def test_readme_commands_are_targets() -> None:
+    named = set(re.findall(r"\bmake ([a-z-]+)", read("README.md")))
+    assert {"demo", "test"} <= named
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
+    assert named <= targets
+
+
+def test_ci_runs_the_readme_s_test_command() -> None:
+    script = read(".ci/run")
+    assert "make test\n" in script
+    assert os.access(os.path.join(CHECKOUT, ".ci", "run"), os.X_OK)
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    missing = [n for n in re.findall(r"`(man/\S+?|\S+\.md|bin/)`", read("README.md")) if not exists(n)]
+    assert not missing
+
+
+def exists(name: str) -> bool:
+    return os.path.exists(os.path.join(CHECKOUT, name))
+
+
+@pytest.mark.parametrize("script", sorted(os.listdir(os.path.join(CHECKOUT, "tools"))))
+def test_shell_scripts_parse(script: str) -> None:
+    if not script.endswith(".py"):
+        assert run("sh", "-n", f"tools/{script}").returncode == 0
+
+
+def test_python_is_found_or_said_to_be_missing() -> None:
+    found = run("sh", "tools/find-python", PYTHON="")
+    assert found.returncode == 0
+    assert os.path.basename(found.stdout.strip()).startswith("python3")
+    assert run("sh", "tools/find-python", PYTHON="/bin/false").returncode == 1
+    refused = run("sh", "tools/make-venv", "no-such-directory/venv", PYTHON="/bin/false")
+    assert refused.returncode == 1
+    assert "Python 3.11" in refused.stderr
+
+
+def test_installing_needs_an_absolute_prefix() -> None:
+    result = run("make", "-s", "install", "PREFIX=relative")
+    assert result.returncode != 0
+    assert "absolute" in result.stderr

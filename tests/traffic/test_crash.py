@@ -1,0 +1,76 @@
+"""kill -9 of ipsecd under traffic: nothing in clear, nothing twice, nothing lost but packets."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from ipsectools.lab.capture import Capture
+from ipsectools.lab.flow import Counters
+from ipsectools.lab.host import Host
+from tests.traffic.scene import CBC_SHA256, GCM, INNER, Algorithm, assert_pings, assert_sequences, tunnel
+
+pytestmark = pytest.mark.traffic
+Pair = tuple[Host, Host]
+
+
+def kill_ipsecd(host: Host) -> None:
+    """Kills the host's ipsecd and waits until it is gone."""
+    (pid,) = host.processes("ipsecd")
+    host.kill(pid, signal.SIGKILL)
+    host.run("sh", "-c", f"while kill -0 {pid} 2>/dev/null; do :; done", timeout=10)
+
+
+def identity(host: Host) -> tuple[str, list[str], list[str]]:
+    """What must survive: the interface as shown, the SPIs with reqids, the policies."""
+    interface = host.run("ifconfig", "ipsec0").output
+    sas = re.findall(r"spi=\S+ reqid=\S+", host.run("setkey", "-D").output)
+    policies = re.findall(r"spid=\d+|unique:\d+", host.run("setkey", "-DP").output)
+    return interface, sorted(sas), policies
+
+
+@pytest.mark.parametrize("algorithm", [CBC_SHA256, GCM], ids=str)
+def test_kill_in_mid_traffic(hosts: Pair, algorithm: Algorithm) -> None:
+    a, b = hosts
+    with Capture(a) as capture, Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters:
+        tunnel(a, b, algorithm, more="-r 64")
+        before = identity(a), identity(b)
+        assert len(before[0][1]) == 2
+        counters.run(100)
+        assert counters.forth.complete and counters.back.complete
+        for victim in (a, b, a):
+            counters.send(50)
+            kill_ipsecd(victim)
+            counters.send(50)  # into a tunnel whose one end is dead
+            counters.collect(0.1)
+            down = len(capture.esp())
+            # The next command has it running again.
+            victim.run("setkey", "-D")
+            assert victim.processes("ipsecd")
+            assert (identity(a), identity(b)) == before
+            assert_pings(a, b)
+            assert len(capture.esp()) > down
+            counters.drain()
+        arrived = counters.forth.numbers, counters.back.numbers
+        counters.send(30)
+        counters.collect(2)
+        for numbers, was in zip((counters.forth.numbers, counters.back.numbers), arrived, strict=True):
+            assert len(set(numbers)) == len(numbers), "a packet arrived twice"
+            assert numbers[-1] == counters.forth.sent - 1, (numbers[-1], len(was))
+        assert not capture.clear()
+        assert_sequences(capture.esp())
+
+
+def test_nothing_in_clear_while_ipsecd_is_down(hosts: Pair) -> None:
+    a, b = hosts
+    tunnel(a, b)
+    assert_pings(a, b)
+    with Capture(a) as capture, Counters(a, INNER["inet6"][0], b, INNER["inet6"][1]) as counters:
+        kill_ipsecd(a)
+        counters.send(200)
+        counters.collect(0.2)
+        assert not capture.clear()
+        assert not [seen for seen in capture.esp() if seen.outgoing]
+        assert not counters.forth.numbers
