@@ -9,7 +9,7 @@ import sys
 
 from ipsectools import bsdgetopt
 from ipsectools.daemon import client
-from ipsectools.errno import ENOENT, EPERM, KernelError, strerror
+from ipsectools.errno import ENOENT, EPERM, KernelError, from_host, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +43,20 @@ TYPE_NAMES = {
 class Options:
     """What the command line asked for; the letters of sysctl(8)."""
 
-    __slots__ = ("all", "describe", "equals", "file", "hexadecimal", "ignore", "name_only", "quiet", "show_type")
-    __slots__ += ("tunable", "value_only", "writable")
+    __slots__ = (
+        "all",
+        "describe",
+        "equals",
+        "file",
+        "hexadecimal",
+        "ignore",
+        "name_only",
+        "quiet",
+        "show_type",
+        "tunable",
+        "value_only",
+        "writable",
+    )
 
     def __init__(self) -> None:
         self.all = self.describe = self.equals = self.hexadecimal = self.ignore = self.name_only = False
@@ -134,7 +146,7 @@ class _Run:
             with sys.stdin if path == "-" else open(path, encoding="utf-8", errors="surrogateescape") as file:
                 lines = [line.split("#")[0].strip() for line in file]
         except OSError as error:
-            self.fail(f"{path}: {strerror(client.from_host(error.errno or 0))}")
+            self.fail(f"{path}: {strerror(from_host(error.errno or 0))}")
             return []
         return ["".join(line.split(maxsplit=0)) for line in lines if line]
 
