@@ -89,6 +89,7 @@ OUT_SEQUENCE_UNRESERVED = Drop(
 OUT_LEDGER = Drop(
     "out-ledger-unavailable", "the counter ledger cannot be used; counter-mode ciphers do not send", OUT, oerrors=True
 )
+OUT_CRYPTO = Drop("out-crypto", "the cryptographic library failed", OUT, "esps_crypto")
 
 # --- out: the wire (FreeBSD reports none of these to the sender) --------------------------------------------------
 OUT_ADDRESS = Drop("out-address", "the SA's addresses cannot make an outer header", OUT, "ips_out_inval", oerrors=True)
@@ -116,6 +117,7 @@ IN_NO_TRANSFORM = Drop("in-no-transform", "the SA's algorithms cannot be set up"
 IN_LENGTH = Drop("in-length", "length impossible for the SA's algorithms", IN, "esps_badilen", stage=STAGE_INPUT)
 IN_REPLAY = Drop("in-replay", "sequence number seen, or too old", IN, "esps_replay", stage=STAGE_INPUT)
 IN_WRAP = Drop("in-wrap", "sequence number space used up", IN, "esps_wrap", "esps_replay", stage=STAGE_INPUT)
+IN_CRYPTO = Drop("in-crypto", "the cryptographic library failed", IN, "esps_noxform", stage=STAGE_CRYPTO)
 IN_ICV = Drop("in-icv", "authentication failed", IN, "esps_badauth", stage=STAGE_VERIFIED)
 IN_WINDOW_UNRESERVED = Drop(
     "in-window-unreserved", "authentic, but its number is not reserved in the state file", IN, stage=STAGE_VERIFIED
