@@ -1,0 +1,158 @@
+"""Packet counters of SAs in the state file: what is reserved before use, what is saved from time to time.
+
+Nothing is sent beyond `sequence_limit` and `iv_limit`, nothing accepted beyond `received_limit`; each limit is in the
+state file before it is in force. After an end without warning every SA continues at its limits, after a clean one at
+exactly what it had used.
+"""
+
+from __future__ import annotations
+
+from ipsectools.kernel.key.ledger import Ledger
+from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, fill_traffic, limits_of, traffic_row
+from ipsectools.kernel.key.validate import COUNTER_MODE
+from ipsectools.pfkey.constants import IPPROTO_ESP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from ipsectools.kernel.key.sad import SecurityAssociation
+    from ipsectools.kernel.store import Store
+
+RECEIVE_BLOCK = 64
+RECEIVE_BLOCK_MAX = 1 << 16
+SAVED_PER_TICK = 1000
+"""Rows a timer writes at most for plain statistics; the rest has its turn later."""
+
+_CLEAN = "clean"
+_OLD_ESP = "ESP as of RFC 1827 (flag OLD) is not supported"
+
+
+class Counters:
+    """Reservations and saved traffic of all SAs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.ledger = Ledger(store)
+        self._started = False
+        self._clean = True
+
+    def load(self, meta: Mapping[str, Any], moves_traffic: bool) -> None:
+        """Before the SAs are loaded: finds out how the last owner of the state file ended, marks ours as running."""
+        self.ledger.load(meta.get("ledger_secret"), meta.get("ledger_floor"))
+        if self._started:
+            return
+        self._started = True
+        self._clean = bool(meta.get(_CLEAN, 1))
+        if moves_traffic and self._clean:
+            self._set_clean(False)
+
+    def _set_clean(self, clean: bool) -> None:
+        self._store.put(META, (_CLEAN, int(clean)))
+
+    def restore(self, sa: SecurityAssociation, row: tuple[Any, ...] | None) -> None:
+        """Sets the counters of an SA that comes from the state file (`row`: its traffic, None if it has not moved)."""
+        traffic = sa.traffic
+        sa.traffic_row = row is not None
+        if row is not None:
+            fill_traffic(sa, row)
+            sa.saved_packets = traffic.packets
+        else:
+            traffic.sequence_limit = FIRST_BLOCK
+        self._hold_key(sa)
+        if not self._clean:
+            traffic.sequence = max(traffic.sequence, traffic.sequence_limit)
+            traffic.iv = traffic.iv_limit
+            traffic.received_high = traffic.received_limit
+
+    def keep(self, sa: SecurityAssociation, row: tuple[Any, ...] | None) -> None:
+        """After a rollback: an SA's counters stay as the data path left them, its limits are what was committed."""
+        traffic = sa.traffic
+        sa.traffic_row = row is not None
+        sa.ledger_key = b""
+        if row is None:
+            traffic.sequence_limit, traffic.iv_limit, traffic.received_limit = FIRST_BLOCK, 0, 0
+        else:
+            traffic.sequence_limit, traffic.received_limit, traffic.iv_limit = limits_of(row)
+        self._hold_key(sa)
+
+    def start(self, sa: SecurityAssociation) -> None:
+        """First reservations of an SA that has become mature."""
+        sa.traffic.sequence_limit = FIRST_BLOCK
+        self._hold_key(sa)
+        if sa.ledger_key and not sa.no_send_reason:
+            sa.traffic.iv, sa.traffic.iv_limit = self.ledger.reserve(sa.ledger_key)
+            self._write(sa)
+
+    def _hold_key(self, sa: SecurityAssociation) -> None:
+        if sa.protocol != IPPROTO_ESP:
+            return
+        if not sa.usable:
+            sa.no_send_reason = _OLD_ESP if sa.alive else ""
+            return
+        if sa.encrypt not in COUNTER_MODE:
+            return
+        sa.no_send_reason = self.ledger.unreadable
+        if not sa.no_send_reason:
+            sa.ledger_key = self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
+            self.ledger.hold(sa.ledger_key)
+
+    def end(self, sa: SecurityAssociation) -> None:
+        """The SA is gone."""
+        if sa.traffic_row:
+            self._store.delete(TRAFFIC, sa.id)
+            sa.traffic_row = False
+        if sa.ledger_key:
+            self.ledger.release(sa.ledger_key)
+            sa.ledger_key = b""
+
+    def reserve(self, sa: SecurityAssociation) -> None:
+        """Extends what may be sent with the SA by a block of sequence numbers and, if it counts IVs, of IVs.
+
+        In force for the data path at once, so the caller commits before it sends. If another SA with the same key took
+        the IVs behind ours, the next block is given only when ours is used up.
+        """
+        traffic = sa.traffic
+        if traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
+            traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
+        if sa.ledger_key and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
+            mark = self.ledger.mark(sa.ledger_key)
+            if mark == traffic.iv_limit or traffic.iv >= traffic.iv_limit:
+                first, traffic.iv_limit = self.ledger.reserve(sa.ledger_key)
+                traffic.iv = max(traffic.iv, first)
+        self._write(sa)
+
+    def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:
+        """Lets the data path accept sequence numbers up to and somewhat beyond `high`, once the caller has committed.
+
+        The block grows while it runs out within a second and shrinks when it lasts: what an end without warning costs
+        is at most the packets of about a second.
+        """
+        passed = now - sa.received_at
+        block = sa.receive_block or RECEIVE_BLOCK
+        if sa.received_at and 0 <= passed < 1:
+            block = min(block * 2, RECEIVE_BLOCK_MAX)
+        elif passed > 60:
+            block = RECEIVE_BLOCK
+        sa.receive_block = block
+        sa.received_at = now
+        sa.traffic.received_limit = max(sa.traffic.received_limit, high + block)
+        self._write(sa)
+
+    def _write(self, sa: SecurityAssociation) -> None:
+        self._store.put(TRAFFIC, traffic_row(sa))
+        sa.traffic_row = True
+        sa.saved_packets = sa.traffic.packets
+
+    def save(self, moved: Iterable[SecurityAssociation], most: int | None = SAVED_PER_TICK) -> None:
+        """Writes the counters of these SAs, `most` of them at the most."""
+        for count, sa in enumerate(moved):
+            if count == most:
+                return
+            self._write(sa)
+
+    def finish(self, moved: Iterable[SecurityAssociation]) -> None:
+        """Writes all counters exactly, and that they are exact: the clean end. Nothing may move after it."""
+        self.save(moved, None)
+        self._set_clean(True)

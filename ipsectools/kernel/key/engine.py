@@ -1,0 +1,436 @@
+"""The key engine: one object that owns SAD, SPD and acquire list, answers PF_KEY requests and lets time pass.
+
+Requests come from `KeySocket.send`, interfaces' policies and packets without an SA from the kernel. Whatever a call
+changes is in the store's open transaction and in memory when it returns; the kernel then commits and calls
+`flush_outbox`, or rolls back and calls `drop_outbox` and `load`.
+"""
+
+from __future__ import annotations
+
+from os import urandom
+
+from ipsectools.errno import EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, EOPNOTSUPP, KernelError
+from ipsectools.kernel.key import acquire, interface_policies, policies, register, sa_create, sa_query, timers
+from ipsectools.kernel.key.counters import Counters
+from ipsectools.kernel.key.errors import Refused
+from ipsectools.kernel.key.sad import ORDER_STEP, Sad, SecurityAssociation
+from ipsectools.kernel.key.sockets import Delivery, KeySocket
+from ipsectools.kernel.key.spd import Spd
+from ipsectools.kernel.key.tables import (
+    ACQUIRES,
+    ALL_TABLES,
+    HEADS,
+    META,
+    POLICIES,
+    SAS,
+    TRAFFIC,
+    fill_sa,
+    head_from_row,
+    head_row,
+    policy_from_row,
+    policy_row,
+    sa_row,
+)
+from ipsectools.pfkey import sockaddr as sockaddrs
+from ipsectools.pfkey.constants import (
+    EXT_ADDRESS_DST,
+    EXT_ADDRESS_SRC,
+    IPPROTO_ESP,
+    MANUAL_REQID_MAX,
+    MODE_TUNNEL,
+    SADB_ACQUIRE,
+    SADB_ADD,
+    SADB_DELETE,
+    SADB_DUMP,
+    SADB_EXPIRE,
+    SADB_FLUSH,
+    SADB_GET,
+    SADB_GETSPI,
+    SADB_REGISTER,
+    SADB_UPDATE,
+    SADB_X_PROMISC,
+    SADB_X_SPDADD,
+    SADB_X_SPDDELETE,
+    SADB_X_SPDDELETE2,
+    SADB_X_SPDDUMP,
+    SADB_X_SPDFLUSH,
+    SADB_X_SPDGET,
+    SADB_X_SPDSETIDX,
+    SADB_X_SPDUPDATE,
+    SASTATE_DEAD,
+    SASTATE_LARVAL,
+    SATYPE_AH,
+    SATYPE_ESP,
+    SATYPE_IPCOMP,
+    SATYPE_MIP,
+    SATYPE_OSPFV2,
+    SATYPE_RIPV2,
+    SATYPE_RSVP,
+    SATYPE_TCPSIGNATURE,
+    SATYPE_UNSPEC,
+    SCOPE_ANY,
+    SCOPE_GLOBAL,
+    SCOPE_IFNET,
+    SCOPE_PCB,
+)
+from ipsectools.pfkey.message import Message, parse, with_errno
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
+    from typing import Any, Protocol
+
+    from ipsectools.kernel.key.acquire import Acquire
+    from ipsectools.kernel.key.sad import SaHead
+    from ipsectools.kernel.key.sockets import Item
+    from ipsectools.kernel.key.spd import Policy
+    from ipsectools.kernel.store import Store
+
+    Handler = Callable[["KeyEngine", KeySocket, Message, int], None]
+
+    class Observer(Protocol):
+        """Hears of changes in the SAD while a request is handled (before the commit)."""
+
+        def sa_changed(self, sa: SecurityAssociation) -> None:
+            """The SA is new, or has become mature or dying, or has other end points."""
+            ...
+
+        def sa_removed(self, sa: SecurityAssociation) -> None: ...
+
+
+_HANDLERS: dict[int, Handler] = {
+    SADB_GETSPI: sa_create.getspi,
+    SADB_UPDATE: sa_create.update,
+    SADB_ADD: sa_create.add,
+    SADB_DELETE: sa_query.delete,
+    SADB_GET: sa_query.get,
+    SADB_ACQUIRE: acquire.from_user,
+    SADB_REGISTER: register.register,
+    SADB_EXPIRE: register.refuse,
+    SADB_FLUSH: sa_query.flush,
+    SADB_DUMP: sa_query.dump,
+    SADB_X_PROMISC: register.promisc,
+    SADB_X_SPDADD: policies.add,
+    SADB_X_SPDUPDATE: policies.add,
+    SADB_X_SPDSETIDX: policies.add,
+    SADB_X_SPDDELETE: policies.delete,
+    SADB_X_SPDDELETE2: policies.delete_by_id,
+    SADB_X_SPDGET: policies.get,
+    SADB_X_SPDDUMP: policies.dump,
+    SADB_X_SPDFLUSH: policies.flush,
+}
+
+_NEED_SATYPE = frozenset((SADB_GETSPI, SADB_UPDATE, SADB_ADD, SADB_DELETE, SADB_GET, SADB_ACQUIRE, SADB_EXPIRE))
+_WITHOUT_SATYPE = frozenset(
+    (
+        SADB_X_SPDADD,
+        SADB_X_SPDDELETE,
+        SADB_X_SPDGET,
+        SADB_X_SPDFLUSH,
+        SADB_X_SPDSETIDX,
+        SADB_X_SPDUPDATE,
+        SADB_X_SPDDELETE2,
+    )
+)
+_SERVED = frozenset((SATYPE_AH, SATYPE_ESP, SATYPE_IPCOMP, SATYPE_TCPSIGNATURE))
+_NOT_SERVED = frozenset((SATYPE_RSVP, SATYPE_OSPFV2, SATYPE_RIPV2, SATYPE_MIP))
+_DUMP_SCOPES = frozenset((SCOPE_ANY, SCOPE_GLOBAL, SCOPE_IFNET, SCOPE_PCB))
+
+_REQID_TRIES = 63
+_COUNTERS = ("policy_id", "reqid", "acquire_seq")
+
+
+def check_satype(message: Message) -> None:
+    """The rules for the satype byte that hold before any handler. Raises Refused."""
+    satype, type = message.satype, message.type
+    if type == SADB_X_SPDDUMP:
+        if satype not in _DUMP_SCOPES:
+            raise Refused(EINVAL)
+    elif satype in _SERVED:
+        if type in _WITHOUT_SATYPE:
+            raise Refused(EINVAL)
+    elif satype == SATYPE_UNSPEC:
+        if type in _NEED_SATYPE:
+            raise Refused(EINVAL)
+    elif satype in _NOT_SERVED:
+        raise Refused(EOPNOTSUPP)
+    elif satype != 1 or type != SADB_X_PROMISC:
+        raise Refused(EINVAL)
+
+
+def check_addresses(src: bytes, dst: bytes) -> None:
+    """The rules for a source and a destination address extension that hold before any handler. Raises Refused."""
+    if src[4] != dst[4] or src[9] != dst[9] or src[8] != dst[8]:
+        raise Refused(EINVAL)
+    length = sockaddrs.length_of_family(src[9])
+    if not length:
+        raise Refused(EAFNOSUPPORT)
+    most = 32 if length == sockaddrs.SOCKADDR_IN_BYTES else 128
+    if src[8] != length or src[5] > most or dst[5] > most:
+        raise Refused(EINVAL)
+
+
+class KeyEngine:
+    """The key engine of one emulated kernel."""
+
+    TABLES = ALL_TABLES
+
+    def __init__(
+        self,
+        store: Store,
+        sysctl: Callable[[str], int],
+        interface_index: Callable[[str], int] | None = None,
+    ) -> None:
+        """`sysctl` gives the value of a `net.key` variable by its full name; `interface_index` resolves `%zone` names
+        in the addresses of interfaces (it may raise ValueError)."""
+        self.store = store
+        self.sysctl = sysctl
+        self.interface_index = interface_index
+        self.delivery = Delivery()
+        self.counters = Counters(store)
+        self.observers: list[Observer] = []
+        self.sad = Sad()
+        self.spd = Spd()
+        self.acquires: dict[bytes, Acquire] = {}
+        self.timers = timers.Timers()
+        self.policy_id = 0
+        self.reqid = 0
+        self.acquire_seq = 0
+        self._departed: list[SecurityAssociation] = []
+
+    # life
+
+    def load(self, now: float, *, moves_traffic: bool = True) -> None:
+        """Builds everything in memory from the store: at the start (commit afterwards), and after a rollback.
+
+        `moves_traffic` False: whoever owns this kernel never sends packets (a command's embedded kernel), so that an
+        end without `save_traffic(clean=True)` costs no counters. SAs that are still there after a rollback stay the
+        same objects, with their traffic.
+        """
+        known = {sa.id: sa for sa in (*self.sad.by_spi.values(), *self._departed)}
+        self._departed = []
+        meta: dict[str, Any] = {str(row[0]): row[1] for row in self.store.rows(META)}
+        for counter, first in zip(_COUNTERS, (0, MANUAL_REQID_MAX + 1, 0), strict=True):
+            setattr(self, counter, int(meta.get(counter, first)))
+        self.counters.load(meta, moves_traffic)
+        self.spd = Spd()
+        for policy in sorted(map(policy_from_row, self.store.rows(POLICIES)), key=lambda policy: policy.order):
+            self.spd.add(policy)
+        self.acquires = acquire.load(self.store.rows(ACQUIRES))
+        self._load_sad(known)
+        self.timers = timers.Timers()
+        for sa in self.sad.by_spi.values():
+            self.timers.watch(sa)
+
+    def _load_sad(self, known: dict[int, SecurityAssociation]) -> None:
+        rows: Any = self.store.rows
+        sad = self.sad = Sad()
+        for head in sorted(map(head_from_row, rows(HEADS)), key=lambda head: head.id):
+            sad.add_head(head)
+        traffic = {row[0]: row for row in rows(TRAFFIC)}
+        serial = sad.serial
+        for row in sorted(rows(SAS), key=lambda row: row[3]):
+            id = row[0]
+            head = sad.heads[row[1]]
+            sa = known.get(id)
+            if sa is None:
+                sa = SecurityAssociation(id, row[2], head)
+                fill_sa(sa, row)
+                self.counters.restore(sa, traffic.get(id))
+            else:
+                sa.head = head
+                sa.deadline = sa.record_parts = None
+                fill_sa(sa, row)
+                self.counters.keep(sa, traffic.get(id))
+            sad.link(sa)
+            serial = max(serial, id, sa.order // ORDER_STEP)
+        sad.serial = serial
+
+    def save_traffic(self, now: float, *, clean: bool = False) -> None:
+        """Writes the counters that moved: some of them, or (`clean`, when nothing moves any more) all, exactly."""
+        moved = self.timers.moved(self.sad)
+        if clean:
+            self.counters.finish(moved)
+            acquire.save(self)
+        else:
+            self.counters.save(moved)
+
+    def tick(self, now: float) -> None:
+        """Does what is due: once a second, or after any time without it."""
+        self.delivery.begin(None)
+        timers.tick(self, int(now))
+
+    # sockets
+
+    def open_socket(self, deliver: Callable[[bytes], bool]) -> KeySocket:
+        socket = KeySocket(self, self.delivery, deliver)
+        self.delivery.add(socket)
+        return socket
+
+    @property
+    def outbox(self) -> list[tuple[KeySocket, Item]]:
+        """What the request so far has to deliver: messages, and functions that make a dump's messages."""
+        return self.delivery.outbox
+
+    def flush_outbox(self) -> int:
+        """Delivers what the request produced. Returns ENOBUFS if the requester had no room for its answer, else 0."""
+        self._departed.clear()
+        return self.delivery.flush()
+
+    def drop_outbox(self) -> None:
+        """Forgets what the request wanted to deliver (it was rolled back; `load` has to follow)."""
+        self.delivery.drop()
+
+    def send(self, socket: KeySocket, data: bytes, now: float) -> int:
+        """Handles a request (see KeySocket.send)."""
+        self.delivery.begin(socket)
+        try:
+            message = parse(data)
+        except KernelError as error:
+            return error.errno
+        try:
+            if message.flaw:
+                raise Refused(message.flaw)
+            check_satype(message)
+            found = message.extensions
+            if EXT_ADDRESS_SRC in found and EXT_ADDRESS_DST in found:
+                check_addresses(found[EXT_ADDRESS_SRC], found[EXT_ADDRESS_DST])
+            handler = _HANDLERS.get(message.type)
+            if handler is None:
+                raise Refused(EINVAL)
+            handler(self, socket, message, int(now))
+        except Refused as refusal:
+            self.delivery.to_one(socket, with_errno(data, refusal.errno))
+        return 0
+
+    # what handlers share
+
+    def count(self, counter: str, value: int) -> None:
+        """Moves one of the persistent counters."""
+        setattr(self, counter, value)
+        self.store.put(META, (counter, value))
+
+    def new_reqid(self) -> int:
+        """The next automatic reqid, shared by policies of level UNIQUE and interfaces."""
+        value = MANUAL_REQID_MAX + 1 if self.reqid >= 0xFFFFFFFF else self.reqid + 1
+        self.count("reqid", value)
+        return value
+
+    def new_policy_id(self) -> int:
+        """A policy id that is not in use. Raises Refused ENOBUFS."""
+        value = self.policy_id
+        for _ in range(max(self.sysctl("net.key.spi_trycnt"), 1)):
+            value = 1 if value >= 0xFFFFFFFF else value + 1
+            if value not in self.spd.by_id:
+                self.count("policy_id", value)
+                return value
+        raise Refused(ENOBUFS)
+
+    def random32(self) -> int:
+        return int.from_bytes(urandom(4), "little")
+
+    def head_for(self, protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> SaHead:
+        """The head that an SA with this index joins, made and stored if there is none."""
+        head = self.sad.find_head(protocol, mode, reqid, src, dst)
+        if head is None:
+            head = sa_create.make_head(self.sad, protocol, mode, reqid, src, dst)
+            self.enter_head(head)
+        return head
+
+    def enter_head(self, head: SaHead) -> None:
+        self.sad.add_head(head)
+        self.store.put(HEADS, head_row(head))
+
+    def store_sa(self, sa: SecurityAssociation) -> None:
+        self.store.put(SAS, sa_row(sa))
+
+    def sa_changed(self, sa: SecurityAssociation) -> None:
+        for observer in self.observers:
+            observer.sa_changed(sa)
+
+    def remove_sa(self, sa: SecurityAssociation) -> None:
+        """Unlinks an SA for good; its head stays."""
+        self.sad.unlink(sa)
+        self.store.delete(SAS, sa.id)
+        self.forget_sa(sa)
+
+    def forget_sa(self, sa: SecurityAssociation) -> None:
+        """What is left to do for an SA that is neither in the SAD nor (but for its traffic) in the store."""
+        was_larval = sa.state == SASTATE_LARVAL
+        self.counters.end(sa)
+        sa.state = SASTATE_DEAD
+        self._departed.append(sa)
+        if not was_larval:
+            for observer in self.observers:
+                observer.sa_removed(sa)
+
+    def add_policy(self, policy: Policy) -> None:
+        self.spd.add(policy)
+        self.store.put(POLICIES, policy_row(policy))
+
+    def remove_policy(self, policy: Policy) -> None:
+        self.spd.remove(policy)
+        self.store.delete(POLICIES, policy.id)
+
+    # the kernel's side
+
+    def allocate_reqid(self, used: Container[int]) -> int:
+        """An automatic reqid that no interface uses. Raises KernelError EEXIST after 63 tries."""
+        for _ in range(_REQID_TRIES):
+            reqid = self.new_reqid()
+            if reqid not in used:
+                return reqid
+        raise KernelError(EEXIST)
+
+    def install_interface_policies(
+        self, ifindex: int, reqid: int, src: str, dst: str, now: float, old: Sequence[int] = ()
+    ) -> list[int]:
+        """The four policies of an ipsec interface with this tunnel (`src` local, `dst` remote, numeric texts).
+
+        They are announced, then those in `old` are removed and announced. Returns the ids: IPv4 in, IPv4 out, IPv6 in,
+        IPv6 out. Raises KernelError.
+        """
+        self.delivery.begin(None)
+        return interface_policies.install(self, ifindex, reqid, src, dst, int(now), old)
+
+    def remove_interface_policies(self, ids: Sequence[int], now: float) -> None:
+        """Removes policies of an interface and announces it."""
+        self.delivery.begin(None)
+        interface_policies.remove(self, ids)
+
+    def acquire_for_policy(self, policy_id: int, now: float) -> None:
+        """A packet met this policy and found no SA: an ACQUIRE, if it is time for one."""
+        self.delivery.begin(None)
+        acquire.for_policy(self, policy_id, int(now))
+
+    def outbound_sa(self, src: str | bytes, dst: str | bytes, reqid: int) -> SecurityAssociation | None:
+        """The SA for a tunnel's outbound packets: ESP, mode TUNNEL or ANY, this reqid (0: any), these end points.
+
+        Addresses are numeric texts, or 4 or 16 bytes. Only the newest matching head counts; which of its SAs,
+        net.key.preferred_oldsa says. None: an ACQUIRE is due.
+        """
+        head = self.sad.find_head(IPPROTO_ESP, MODE_TUNNEL, reqid, self.end_point(src), self.end_point(dst))
+        if head is None:
+            return None
+        return head.alive.oldest if self.sysctl("net.key.preferred_oldsa") else head.alive.newest
+
+    def inbound_sa(self, spi: int, dst: bytes) -> SecurityAssociation | None:
+        """The ESP SA with this SPI whose destination is this address (4 or 16 bytes); None: no TDB."""
+        sa = self.sad.by_spi.get(spi)
+        if sa is None or not sa.usable or sa.dst_address != dst:
+            return None
+        return sa
+
+    def reserve(self, sa: SecurityAssociation) -> None:
+        """More sequence numbers and IVs for an SA; commit before sending with them."""
+        self.counters.reserve(sa)
+
+    def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:
+        """Room to accept sequence number `high` and some beyond it; commit before accepting."""
+        self.counters.reserve_received(sa, high, now)
+
+    def end_point(self, address: str | bytes) -> bytes:
+        """The socket address of an end point. Raises ValueError if a text is no address."""
+        if isinstance(address, bytes):
+            return sockaddrs.make(address)
+        return sockaddrs.from_text(address, index_of=self.interface_index)

@@ -1,0 +1,301 @@
+"""Algorithms, and what of a request may become an SA's value (ADD, and UPDATE of a larval SA).
+
+Bits as REGISTER tells them: of authentication the digest's size, of encryption the key's without salt; `ivlen` is the
+cipher's nonce size, not that of ESP's IV.
+"""
+
+from __future__ import annotations
+
+from ipsectools.errno import EAFNOSUPPORT, EINVAL, ENOBUFS, EOPNOTSUPP
+from ipsectools.kernel.key import release
+from ipsectools.kernel.key.errors import Refused
+from ipsectools.pfkey import extensions
+from ipsectools.pfkey import sockaddr as sockaddrs
+from ipsectools.pfkey.constants import (
+    AALG_AES128GMAC,
+    AALG_AES192GMAC,
+    AALG_AES256GMAC,
+    AALG_CHACHA20POLY1305,
+    AALG_NONE,
+    AALG_NULL,
+    AALG_SHA1HMAC,
+    AALG_SHA2_256,
+    AALG_SHA2_384,
+    AALG_SHA2_512,
+    AF_INET,
+    CALG_DEFLATE,
+    EALG_AESCBC,
+    EALG_AESCTR,
+    EALG_AESGCM16,
+    EALG_AESGMAC,
+    EALG_CHACHA20POLY1305,
+    EALG_NULL,
+    EXT_IDENTITY_DST,
+    EXT_IDENTITY_SRC,
+    EXT_KEY_AUTH,
+    EXT_KEY_ENCRYPT,
+    EXT_LIFETIME_HARD,
+    EXT_LIFETIME_SOFT,
+    EXT_SA,
+    EXT_X_NAT_T_DPORT,
+    EXT_X_NAT_T_OAI,
+    EXT_X_NAT_T_OAR,
+    EXT_X_NAT_T_SPORT,
+    EXT_X_NAT_T_TYPE,
+    EXT_X_SA_REPLAY,
+    IPPROTO_AH,
+    IPPROTO_ESP,
+    IPPROTO_IPCOMP,
+    MODE_TUNNEL,
+    NAT_T_ESPINUDP,
+    SA_FLAG_DERIV,
+    SA_FLAG_IV4B,
+    SA_FLAG_OLD,
+    SA_FLAG_RAWCPI,
+    SA_FLAGS_KNOWN,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.kernel.key.sad import SecurityAssociation
+
+    Extensions = dict[int, bytes]
+
+AUTH_ALGORITHMS: tuple[tuple[int, int, int, int], ...] = (
+    (AALG_SHA1HMAC, 0, 160, 160),
+    (AALG_SHA2_256, 0, 256, 256),
+    (AALG_SHA2_384, 0, 384, 384),
+    (AALG_SHA2_512, 0, 512, 512),
+    (AALG_AES128GMAC, 0, 128, 128),
+    (AALG_AES192GMAC, 0, 128, 128),
+    (AALG_AES256GMAC, 0, 128, 128),
+    *(((AALG_CHACHA20POLY1305, 0, 128, 128),) if release.CHACHA20_POLY1305 else ()),
+    (AALG_NULL, 0, 8, 2048),
+)
+"""(id, ivlen, min bits, max bits) in the order of REGISTER's answer."""
+
+ENCRYPTION_ALGORITHMS: tuple[tuple[int, int, int, int], ...] = (
+    (EALG_NULL, 0, 0, 2048),
+    (EALG_AESCBC, 16, 128, 256),
+    (EALG_AESCTR, 16, 128, 256),
+    *(((EALG_CHACHA20POLY1305, 12, 256, 256),) if release.CHACHA20_POLY1305 else ()),
+    (EALG_AESGCM16, 12, 128, 256),
+    (EALG_AESGMAC, 12, 128, 256),
+)
+
+# encryption id -> key bytes that are accepted, without salt
+_CIPHER_KEY_BYTES = {
+    EALG_AESCBC: (16, 24, 32),
+    EALG_AESCTR: (16, 24, 32),
+    EALG_AESGCM16: (16, 24, 32),
+    **({EALG_CHACHA20POLY1305: (32,)} if release.CHACHA20_POLY1305 else {}),
+}
+_SALTED = (EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305)
+_SALT_BYTES = 4
+_NULL_KEY_MAX_BYTES = 256
+
+# authentication id -> most key bytes (an HMAC's block); None: any
+_AUTH_KEY_MAX_BYTES: dict[int, int | None] = {
+    AALG_SHA1HMAC: 64,
+    AALG_SHA2_256: 64,
+    AALG_SHA2_384: 128,
+    AALG_SHA2_512: 128,
+    AALG_AES128GMAC: 16,
+    AALG_AES192GMAC: 24,
+    AALG_AES256GMAC: 32,
+    **({AALG_CHACHA20POLY1305: 32} if release.CHACHA20_POLY1305 else {}),
+    AALG_NULL: None,
+}
+_ONLY_WITHIN_AEAD = (AALG_AES128GMAC, AALG_AES192GMAC, AALG_AES256GMAC, AALG_CHACHA20POLY1305)
+_GMAC_OF_KEY_BYTES = {16: AALG_AES128GMAC, 24: AALG_AES192GMAC, 32: AALG_AES256GMAC}
+
+COUNTER_MODE = (EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305)
+"""Encryption whose IV is a counter that must never repeat under one key."""
+
+_REPLAY_PACKETS_MAX = 0xFFFFFFFF - 32
+_WINDOW_BYTES_MAX = 1 << 24
+"""A larger window's bitmap would not be allocated (FreeBSD depends on free memory here)."""
+
+
+def set_values(sa: SecurityAssociation, found: Extensions, mode: int) -> None:
+    """Fills an SA from a request's extensions, checking them in FreeBSD's order (key_setsaval).
+
+    `mode` is that of the SA's head. Raises Refused (EINVAL, EOPNOTSUPP, ENOBUFS); nothing is filled then.
+    """
+    _check_identities(found)
+    _, replay, _, auth, encrypt, flags = extensions.read_sa(found[EXT_SA])
+    if flags & ~SA_FLAGS_KNOWN:
+        raise Refused(EINVAL)
+    window = _replay_window(found, replay, flags)
+    protocol = sa.head.protocol
+    key_auth = _key(EXT_KEY_AUTH, found.get(EXT_KEY_AUTH), auth == AALG_NULL)
+    if key_auth and protocol == IPPROTO_IPCOMP:
+        raise Refused(EINVAL)
+    key_encrypt = b""
+    if EXT_KEY_ENCRYPT in found:
+        key_encrypt = _encryption_key(found[EXT_KEY_ENCRYPT], protocol, encrypt)
+    if protocol == IPPROTO_ESP:
+        auth = _check_esp(flags, encrypt, key_encrypt, auth, key_auth)
+    elif protocol == IPPROTO_AH:
+        _check_auth(flags, auth, key_auth)
+    elif protocol == IPPROTO_IPCOMP:
+        if encrypt != CALG_DEFLATE or (not flags & SA_FLAG_RAWCPI and sa.spi >= 0x10000):
+            raise Refused(EINVAL)
+    else:
+        # TCP signatures live in a module of their own (tcpmd5), which is not part of this kernel
+        raise Refused(EINVAL)
+    natt = _nat_t(found, protocol, mode, sa.head.src, sa.head.dst)
+    sa.flags, sa.window, sa.auth, sa.encrypt = flags, window, auth, encrypt
+    sa.key_auth, sa.key_encrypt = key_auth, key_encrypt
+    if natt is not None:
+        sa.natt, sa.oai, sa.oar = natt
+    set_lifetimes(sa, found)
+
+
+def set_lifetimes(sa: SecurityAssociation, found: Extensions) -> None:
+    """Takes over both limits, or none if the request has none."""
+    hard, soft = found.get(EXT_LIFETIME_HARD), found.get(EXT_LIFETIME_SOFT)
+    sa.hard = None if hard is None else extensions.read_lifetime(hard)
+    sa.soft = None if soft is None else extensions.read_lifetime(soft)
+
+
+def _check_identities(found: Extensions) -> None:
+    src, dst = found.get(EXT_IDENTITY_SRC), found.get(EXT_IDENTITY_DST)
+    if src is None and dst is None:
+        return
+    if src is None or dst is None or src[4:6] != dst[4:6]:
+        raise Refused(EINVAL)
+
+
+def _replay_window(found: Extensions, replay: int, flags: int) -> int:
+    """Bytes of bitmap: sadb_sa_replay counts them, X_SA_REPLAY, which goes first, counts packets."""
+    if flags & SA_FLAG_OLD:
+        replay = 0
+    extension = found.get(EXT_X_SA_REPLAY)
+    if extension is not None:
+        packets = extensions.read_sa_replay(extension)
+        if packets > _REPLAY_PACKETS_MAX:
+            raise Refused(EINVAL)
+        replay = (packets + 7) // 8
+    if replay > _WINDOW_BYTES_MAX:
+        raise Refused(ENOBUFS)
+    return replay
+
+
+def _key(kind: int, extension: bytes | None, may_be_empty: bool) -> bytes:
+    """A key extension as it is kept: its bytes as `bits` says, padded with zeros. Empty if there is none."""
+    if extension is None:
+        return b""
+    bits, data = extensions.read_key(extension)
+    if bits // 8 > len(extension) - 8:
+        raise Refused(EINVAL)
+    if not bits or len(extension) == 8:
+        if release.EMPTY_KEY_REFUSED or not may_be_empty:
+            raise Refused(EINVAL)
+        bits, data = 0, b""
+    return extensions.key(kind, data, bits)
+
+
+def _encryption_key(extension: bytes, protocol: int, encrypt: int) -> bytes:
+    if protocol == IPPROTO_IPCOMP:
+        if len(extension) != 8:
+            raise Refused(EINVAL)
+        return b""
+    if protocol != IPPROTO_ESP:
+        raise Refused(EINVAL)
+    return _key(EXT_KEY_ENCRYPT, extension, encrypt == EALG_NULL)
+
+
+def _check_esp(flags: int, encrypt: int, key_encrypt: bytes, auth: int, key_auth: bytes) -> int:
+    """Checks ESP's algorithms; returns the authentication id, which an AEAD brings with itself."""
+    if flags & SA_FLAG_OLD and flags & SA_FLAG_DERIV:
+        raise Refused(EINVAL)
+    sizes = _CIPHER_KEY_BYTES.get(encrypt)
+    if (sizes is None and encrypt != EALG_NULL) or not key_encrypt:
+        raise Refused(EINVAL)
+    if flags & SA_FLAG_IV4B and not flags & SA_FLAG_OLD:
+        raise Refused(EINVAL)
+    size = len(extensions.read_key(key_encrypt)[1])
+    if sizes is None:
+        if size > _NULL_KEY_MAX_BYTES:
+            raise Refused(EINVAL)
+    else:
+        if encrypt in _SALTED:
+            size -= _SALT_BYTES
+        if size not in sizes:
+            raise Refused(EINVAL)
+    if auth != AALG_NONE:
+        _check_auth(flags, auth, key_auth, encrypt)
+    if encrypt == EALG_AESGCM16:
+        return _GMAC_OF_KEY_BYTES[size]
+    if encrypt == EALG_CHACHA20POLY1305:
+        return AALG_CHACHA20POLY1305
+    return auth
+
+
+def _check_auth(flags: int, auth: int, key_auth: bytes, encrypt: int = EALG_NULL) -> None:
+    if auth not in _AUTH_KEY_MAX_BYTES or not key_auth or flags & SA_FLAG_OLD:
+        raise Refused(EINVAL)
+    most = _AUTH_KEY_MAX_BYTES[auth]
+    if most is not None and len(extensions.read_key(key_auth)[1]) > most:
+        raise Refused(EINVAL)
+    if encrypt in (EALG_AESGCM16, EALG_CHACHA20POLY1305):
+        raise Refused(EINVAL)
+    if auth in _ONLY_WITHIN_AEAD:
+        raise Refused(EOPNOTSUPP)
+
+
+def _nat_t(
+    found: Extensions, protocol: int, mode: int, src: bytes, dst: bytes
+) -> tuple[tuple[int, int], bytes, bytes] | None:
+    """Ports and original addresses of an SA in UDP; None if the request does not have all of type and both ports."""
+    if protocol != IPPROTO_ESP or not has_nat_t(found):
+        return None
+    if found[EXT_X_NAT_T_TYPE][4] != NAT_T_ESPINUDP:
+        raise Refused(EINVAL)
+    ports = (
+        extensions.read_nat_t_port(found[EXT_X_NAT_T_SPORT]),
+        extensions.read_nat_t_port(found[EXT_X_NAT_T_DPORT]),
+    )
+    if not all(ports):
+        raise Refused(EINVAL)
+    oai = oar = b""
+    if mode != MODE_TUNNEL:
+        oai = _original_address(found.get(EXT_X_NAT_T_OAI), src)
+        oar = _original_address(found.get(EXT_X_NAT_T_OAR), dst)
+    return ports, oai, oar
+
+
+def set_nat_t(sa: SecurityAssociation, found: Extensions, mode: int, src: bytes, dst: bytes) -> None:
+    """Replaces an SA's NAT-T data by the request's, if it has all of it."""
+    natt = _nat_t(found, sa.head.protocol, mode, src, dst)
+    if natt is not None:
+        sa.natt, sa.oai, sa.oar = natt
+
+
+def has_nat_t(found: Extensions) -> bool:
+    return EXT_X_NAT_T_TYPE in found and EXT_X_NAT_T_SPORT in found and EXT_X_NAT_T_DPORT in found
+
+
+def _original_address(extension: bytes | None, own: bytes) -> bytes:
+    if extension is None:
+        return b""
+    sockaddr = extensions.read_address(extension)[2]
+    if not sockaddrs.is_valid(sockaddr):
+        raise Refused(EINVAL)
+    if sockaddr[1] != AF_INET and not release.NATT_ORIGINAL_ADDRESS_IPV6:
+        raise Refused(EINVAL)
+    sockaddr = sockaddrs.without_port(sockaddr)
+    return b"" if sockaddr == own else sockaddr
+
+
+def check_address_pair(src: bytes, dst: bytes) -> None:
+    """Both addresses of a pair in address extensions: Refused EINVAL or EAFNOSUPPORT."""
+    src_sockaddr, dst_sockaddr = extensions.read_address(src)[2], extensions.read_address(dst)[2]
+    if src_sockaddr[1] != dst_sockaddr[1] or src_sockaddr[0] != dst_sockaddr[0]:
+        raise Refused(EINVAL)
+    expected = sockaddrs.length_of_family(src_sockaddr[1])
+    if not expected:
+        raise Refused(EAFNOSUPPORT)
+    if src_sockaddr[0] != expected:
+        raise Refused(EINVAL)

@@ -1,0 +1,148 @@
+"""A key engine on a store in memory, PF_KEY clients that keep what they get, and a clock that the test moves."""
+
+from __future__ import annotations
+
+from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.store import Store
+from ipsectools.pfkey import extensions as ext
+from ipsectools.pfkey import sockaddr
+from ipsectools.pfkey.constants import (
+    EALG_AESCBC,
+    EXT_ADDRESS_DST,
+    EXT_ADDRESS_SRC,
+    EXT_KEY_ENCRYPT,
+    MODE_TUNNEL,
+    SADB_ADD,
+    SATYPE_ESP,
+)
+from ipsectools.pfkey.message import build
+
+EPOCH = 1_700_000_000
+
+SYSCTL = {
+    "net.key.spi_trycnt": 1000,
+    "net.key.spi_minval": 256,
+    "net.key.spi_maxval": 268435455,
+    "net.key.larval_lifetime": 30,
+    "net.key.blockacq_count": 10,
+    "net.key.blockacq_lifetime": 20,
+    "net.key.esp_keymin": 256,
+    "net.key.ah_keymin": 128,
+    "net.key.esp_auth": 0,
+    "net.key.preferred_oldsa": 1,
+}
+
+A, B, C = "192.168.0.3", "192.168.0.5", "192.168.0.7"
+KEY = b"VerySecureKey!!1"
+
+
+class Client:
+    """A PF_KEY socket of the driver, and what came to it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.got: list[bytes] = []
+        self.room = 1 << 30
+        self.socket = driver.engine.open_socket(self._take)
+
+    def _take(self, message: bytes) -> bool:
+        if len(self.got) >= self.room:
+            return False
+        self.got.append(message)
+        return True
+
+    def send(self, message: bytes) -> int:
+        """Sends, commits, delivers; returns the errno of the write."""
+        errno = self.socket.send(message, self.driver.now)
+        self.driver.store.commit()
+        return self.driver.engine.flush_outbox() or errno
+
+    def take(self) -> list[bytes]:
+        got, self.got = self.got, []
+        return got
+
+    def ask(self, message: bytes) -> list[bytes]:
+        """Sends a message whose write succeeds; returns what came back to this client."""
+        assert self.send(message) == 0
+        return self.take()
+
+    def errno(self, message: bytes) -> int:
+        """The errno in the one answer to a message; the answer to a refused one is the message itself."""
+        (answer,) = self.ask(message)
+        if answer[2]:
+            assert answer[:2] + message[2:3] + answer[3:] == message
+        return answer[2]
+
+
+class Driver:
+    """The key engine as its kernel drives it: a transaction a call, delivery after it."""
+
+    def __init__(self, now: float = EPOCH) -> None:
+        self.now = now
+        self.sysctl = dict(SYSCTL)
+        self.store = Store(None, KeyEngine.TABLES)
+        self.engine = self.make_engine()
+
+    def make_engine(self) -> KeyEngine:
+        engine = KeyEngine(self.store, self.sysctl.__getitem__)
+        engine.load(self.now)
+        self.store.commit()
+        return engine
+
+    def client(self) -> Client:
+        return Client(self)
+
+    def end(self) -> None:
+        """A call of the kernel is over."""
+        self.store.commit()
+        self.engine.flush_outbox()
+
+    def tick(self) -> None:
+        self.engine.tick(self.now)
+        self.end()
+
+    def advance(self, seconds: int) -> None:
+        """Second by second, as the recorded kernel's clock: its timer runs before the clock shows the new second."""
+        for _ in range(seconds):
+            self.tick()
+            self.now += 1
+
+    def restart(self, clean: bool = True) -> None:
+        """The process ends and another one takes over the state file; sockets are gone."""
+        if clean:
+            self.engine.save_traffic(self.now, clean=True)
+            self.store.commit()
+        else:
+            self.store.rollback()
+        self.engine = self.make_engine()
+
+
+def address(kind: int, text: str, protocol: int = 255, prefixlen: int | None = None, port: int = 0) -> bytes:
+    return ext.address(kind, sockaddr.from_text(text, port), protocol=protocol, prefixlen=prefixlen)
+
+
+def pair(src: str = A, dst: str = B, **options: int) -> bytes:
+    return address(EXT_ADDRESS_SRC, src, **options) + address(EXT_ADDRESS_DST, dst, **options)
+
+
+def add(
+    spi: int = 0x1000,
+    src: str = A,
+    dst: str = B,
+    *,
+    key: bytes = KEY,
+    encrypt: int = EALG_AESCBC,
+    mode: int | None = MODE_TUNNEL,
+    reqid: int = 100,
+    extra: bytes = b"",
+    seq: int = 0,
+    pid: int = 0,
+    type: int = SADB_ADD,
+    **sa: int,
+) -> bytes:
+    """An ADD (or UPDATE) of an ESP SA."""
+    body = ext.sa(spi, encrypt=encrypt, **sa)
+    if mode is not None:
+        body += ext.sa2(mode, reqid)
+    body += pair(src, dst) + ext.key(EXT_KEY_ENCRYPT, key) + extra
+    return build(type, SATYPE_ESP, body, seq=seq, pid=pid)
