@@ -9,22 +9,36 @@ import _socket
 import os
 from struct import Struct
 
-from ipsectools.host.api import Address, Link
+from ipsectools.host.api import (
+    IFF_ALLMULTI,
+    IFF_BROADCAST,
+    IFF_LOOPBACK,
+    IFF_MULTICAST,
+    IFF_NOARP,
+    IFF_POINTOPOINT,
+    IFF_PROMISC,
+    IFF_RUNNING,
+    IFF_SIMPLEX,
+    IFF_UP,
+    Address,
+    Link,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UP, BROADCAST, LOOPBACK, POINTOPOINT, RUNNING, NOARP = 0x1, 0x2, 0x8, 0x10, 0x40, 0x80
-PROMISC, ALLMULTI, SIMPLEX, MULTICAST, PPROMISC = 0x100, 0x200, 0x800, 0x8000, 0x20000
-"""FreeBSD's IFF_*."""
+IFF_PPROMISC = 0x20000
+"""FreeBSD's: somebody asked for promiscuous mode by hand."""
 
 _LINUX_MULTICAST = 0x1000
-_SAME_IN_LINUX = UP | BROADCAST | LOOPBACK | POINTOPOINT | NOARP | ALLMULTI
+_SAME_IN_LINUX = IFF_UP | IFF_BROADCAST | IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP | IFF_ALLMULTI
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
-_RTM_NEWLINK, _RTM_GETLINK, _RTM_SETLINK, _RTM_NEWADDR, _RTM_GETADDR = 16, 18, 19, 20, 22
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, LOST = 16, 17, 20, 21, -1
+_RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
+_AF_BRIDGE = 7
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
@@ -35,7 +49,7 @@ _U32 = Struct("=I")
 _STATISTICS = Struct("=6Q")  # rtnl_link_stats64: rx, tx packets; rx, tx bytes; rx, tx errors
 _CACHEINFO = Struct("=IIII")
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 18, 20
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
 _IFLA_STATS64, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 30, 33
 _IFLA_INFO_KIND = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 6, 8, 11
@@ -74,13 +88,28 @@ class Reader:
 
     def links(self) -> list[Link]:
         """All links, in order of their indices."""
-        links = [_link(body) for body in self._dump(_RTM_GETLINK, _RTM_NEWLINK, _LINK.pack(0, 0, 0, 0, 0))]
+        links = [parse_link(body) for body in self._dump(_RTM_GETLINK, RTM_NEWLINK, _LINK.pack(0, 0, 0, 0, 0))]
         return sorted(links, key=lambda link: link.index)
 
+    def link(self, index: int) -> Link | None:
+        """One link, None if there is none of that index."""
+        self._send(_RTM_GETLINK, _NLM_F_REQUEST, _LINK.pack(0, 0, index, 0, 0))
+        while True:
+            for kind, _flags, body in self._receive():
+                if kind == RTM_NEWLINK:
+                    return parse_link(body)
+                if kind == _NLMSG_ERROR:
+                    return None
+
     def addresses(self) -> list[Address]:
-        """All IPv4 and IPv6 addresses, per family in Linux's order."""
-        found = (_address(body) for body in self._dump(_RTM_GETADDR, _RTM_NEWADDR, _ADDRESS.pack(0, 0, 0, 0, 0)))
-        return [address for address in found if address is not None]
+        """All IPv4 and IPv6 addresses, in the order in which they were added."""
+        bodies = self._dump(_RTM_GETADDR, RTM_NEWADDR, _ADDRESS.pack(0, 0, 0, 0, 0))
+        # Linux lists the younger of two IPv6 addresses first; the age in hundredths of a second is not enough alone.
+        found = [
+            (_created(body), place if body[0] == _socket.AF_INET else -place, body) for place, body in enumerate(bodies)
+        ]
+        parsed = (parse_address(body) for _created, _place, body in sorted(found))
+        return [address for address in parsed if address is not None]
 
     def may_change(self) -> bool:
         """True if this process may change links: a request for no link at all fails for another reason than EPERM."""
@@ -143,17 +172,23 @@ class Listener:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def drain(self) -> bool:
-        """Forgets all notifications that have come; False if there was none."""
-        any_came = False
+    def messages(self) -> Iterator[tuple[int, bytes]]:
+        """Type and body of the notifications that have come; (LOST, b"") if some were lost."""
         while True:
             try:
-                self._socket.recv(_RECEIVE_BUFFER)
+                data = self._socket.recv(_RECEIVE_BUFFER)
             except BlockingIOError:
-                return any_came
-            except OSError:  # ENOBUFS: some were lost, which is a change too
-                pass
-            any_came = True
+                return
+            except OSError:  # ENOBUFS
+                yield LOST, b""
+                continue
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, kind = _HEADER.unpack_from(data, offset)[:2]
+                if length < _HEADER.size:
+                    break
+                yield kind, data[offset + _HEADER.size : offset + length]
+                offset += (length + 3) & ~3
 
     def close(self) -> None:
         self._socket.close()
@@ -184,7 +219,8 @@ def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
 
 
-def _link(body: bytes) -> Link:
+def parse_link(body: bytes) -> Link:
+    """The link of an RTM_NEWLINK or RTM_DELLINK message's body."""
     _family, hardware, index, linux_flags, _change = _LINK.unpack_from(body)
     attributes = _attributes(body, _LINK.size)
     kind = _text(_attributes(attributes.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b""))
@@ -197,7 +233,7 @@ def _link(body: bytes) -> Link:
     elif hardware == _ARPHRD_LOOPBACK:
         kind_of_type = "loop"
     else:
-        kind_of_type = "tunnel" if linux_flags & POINTOPOINT else "other"
+        kind_of_type = "tunnel" if linux_flags & IFF_POINTOPOINT else "other"
     received, sent, received_bytes, sent_bytes, receive_errors, send_errors = (
         _STATISTICS.unpack_from(attributes[_IFLA_STATS64]) if _IFLA_STATS64 in attributes else (0,) * 6
     )
@@ -210,30 +246,42 @@ def _link(body: bytes) -> Link:
         mtu=_U32.unpack(attributes[_IFLA_MTU])[0] if _IFLA_MTU in attributes else 0,
         lladdr=address.hex(":") if ether and len(address) == 6 else None,
         alias=_text(attributes.get(_IFLA_IFALIAS, b"")),
+        master=_U32.unpack(attributes[_IFLA_MASTER])[0] if _IFLA_MASTER in attributes else None,
         carrier=attributes[_IFLA_CARRIER] != b"\0" if _IFLA_CARRIER in attributes else None,
         statistics=(received, received_bytes, receive_errors, sent, sent_bytes, send_errors),
     )
 
 
 def _flags(linux: int, ether: bool, promiscuous: bool) -> int:
-    """FreeBSD's IFF_*. RUNNING is a driver's there, that is: UP."""
+    """FreeBSD's IFF_*. IFF_RUNNING is a driver's there, that is: IFF_UP."""
     flags = linux & _SAME_IN_LINUX
-    if linux & UP:
-        flags |= RUNNING
-    if linux & (_LINUX_MULTICAST | LOOPBACK):
-        flags |= MULTICAST
+    if linux & IFF_UP:
+        flags |= IFF_RUNNING
+    if linux & (_LINUX_MULTICAST | IFF_LOOPBACK):
+        flags |= IFF_MULTICAST
     if ether:
-        flags |= SIMPLEX
+        flags |= IFF_SIMPLEX
     else:
-        flags &= ~NOARP  # Linux sets it on all that have no ARP; FreeBSD's means `-arp`
+        flags &= ~IFF_NOARP  # Linux sets it on all that have no ARP; FreeBSD's means `-arp`
     if promiscuous:
-        flags |= PROMISC
-    if linux & PROMISC:  # somebody said `promisc`, it is not only a running tcpdump
-        flags |= PROMISC | PPROMISC
+        flags |= IFF_PROMISC
+    if linux & IFF_PROMISC:  # somebody said `promisc`, it is not only a running tcpdump
+        flags |= IFF_PROMISC | IFF_PPROMISC
     return flags
 
 
-def _address(body: bytes) -> Address | None:
+def is_bridge_port(body: bytes) -> bool:
+    """True of a message about a link that only a bridge sends (about its port; not about the link as such)."""
+    return body[:1] == bytes([_AF_BRIDGE])
+
+
+def _created(body: bytes) -> int:
+    stamps = _attributes(body, _ADDRESS.size).get(_IFA_CACHEINFO)
+    return _CACHEINFO.unpack(stamps)[2] if stamps is not None else 0
+
+
+def parse_address(body: bytes) -> Address | None:
+    """The address of an RTM_NEWADDR or RTM_DELADDR message's body; None for other families."""
     family, prefixlen, _flags8, _scope, index = _ADDRESS.unpack_from(body)
     if family not in (_socket.AF_INET, _socket.AF_INET6):
         return None

@@ -1,0 +1,222 @@
+"""The Linux host: what `ipsectools.host.api.Host` wants of a network namespace of this machine."""
+
+from __future__ import annotations
+
+from ipsectools.errno import ENXIO, KernelError, from_host
+from ipsectools.host.linux import rtnetlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from ipsectools.host.api import Address, Link, Rows, Tun, Wire
+    from ipsectools.host.linux.changes import Changes
+
+    _T = TypeVar("_T")
+
+
+class LinuxHost:
+    """Fulfils `host.api.Host`. Reading costs little to import; the first change imports pyroute2."""
+
+    live = True
+    tables: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self) -> None:
+        try:
+            self._reader = rtnetlink.Reader()
+        except OSError as error:
+            raise KernelError(from_host(error.errno or 0)) from None
+        self._changes: Changes | None = None
+        self._listener: rtnetlink.Listener | None = None
+        self._changed: Callable[[], None] | None = None
+        self._has_news = False
+        # Kept up to date from notifications while somebody watches.
+        self._links: dict[int, Link] = {}
+        self._addresses: dict[tuple[int, str, str], Address] = {}
+
+    def load(self, rows: Rows) -> None:
+        """Linux remembers by itself."""
+
+    def close(self) -> None:
+        self._reader.close()
+        if self._listener is not None:
+            self._listener.close()
+        if self._changes is not None:
+            self._changes.close()
+
+    # reading
+
+    def links(self) -> list[Link]:
+        if self._listener is None:
+            return _with_media(self._read(self._reader.links))
+        self._take_news()
+        return list(self._links.values())
+
+    def link(self, index: int) -> Link | None:
+        link = self._read(lambda: self._reader.link(index))
+        return None if link is None else _with_media([link])[0]
+
+    def addresses(self) -> list[Address]:
+        if self._listener is None:
+            return self._read(self._reader.addresses)
+        self._take_news()
+        return list(self._addresses.values())
+
+    def _read(self, function: Callable[[], _T]) -> _T:
+        try:
+            return function()
+        except OSError as error:
+            raise KernelError(from_host(error.errno or 0)) from None
+
+    # watching
+
+    def watch(self, changed: Callable[[], None]) -> Iterator[int]:
+        """One descriptor. From now on links and addresses are answered from memory."""
+        self._changed = changed
+        if self._listener is None:
+            try:
+                self._listener = rtnetlink.Listener()
+            except OSError as error:
+                raise KernelError(from_host(error.errno or 0)) from None
+            self._remember_all()
+        yield self._listener.fileno()
+
+    def process_events(self) -> None:
+        if self._listener is None:
+            return
+        self._take_news()
+        if self._has_news and self._changed is not None:
+            self._has_news = False
+            self._changed()
+
+    def _remember_all(self) -> None:
+        self._links = {link.index: link for link in _with_media(self._read(self._reader.links))}
+        self._addresses = {_key(address): address for address in self._read(self._reader.addresses)}
+
+    def _take_news(self) -> None:
+        assert self._listener is not None
+        for kind, body in self._listener.messages():
+            self._has_news = True
+            if kind == rtnetlink.LOST:
+                self._remember_all()
+            elif kind in (rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK):
+                if not rtnetlink.is_bridge_port(body):
+                    self._take_link(kind, rtnetlink.parse_link(body))
+            elif kind in (rtnetlink.RTM_NEWADDR, rtnetlink.RTM_DELADDR):
+                address = rtnetlink.parse_address(body)
+                if address is not None:
+                    self._take_address(kind, address)
+
+    def _take_link(self, kind: int, link: Link) -> None:
+        if kind == rtnetlink.RTM_NEWLINK:
+            self._links[link.index] = _with_media([link])[0]
+        elif self._links.pop(link.index, None) is not None:
+            self._addresses = {key: address for key, address in self._addresses.items() if key[0] != link.index}
+
+    def _take_address(self, kind: int, address: Address) -> None:
+        if kind == rtnetlink.RTM_NEWADDR:
+            self._addresses[_key(address)] = address
+        else:
+            self._addresses.pop(_key(address), None)
+
+    # changing
+
+    def _change(self) -> Changes:
+        if self._changes is None:
+            from ipsectools.host.linux.changes import Changes
+
+            self._changes = Changes()
+        return self._changes
+
+    def _index(self, name: str) -> int:
+        for link in self.links():
+            if link.name == name:
+                return link.index
+        raise KernelError(ENXIO)
+
+    def create_tun(self, name: str, mtu: int, index: int | None = None) -> int:
+        self._change().create_tun(name, mtu, index)
+        return self._index(name)
+
+    def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
+        self._change().create_link(name, kind, peer, index)
+        return self._index(name)
+
+    def destroy_link(self, index: int) -> None:
+        self._change().destroy(index)
+
+    def set_link(
+        self,
+        index: int,
+        *,
+        up: bool | None = None,
+        mtu: int | None = None,
+        name: str | None = None,
+        alias: str | None = None,
+        promisc: bool | None = None,
+        allmulti: bool | None = None,
+        arp: bool | None = None,
+        lladdr: str | None = None,
+    ) -> None:
+        self._change().set_link(
+            index,
+            up=up,
+            mtu=mtu,
+            name=name,
+            alias=alias,
+            promisc=promisc,
+            allmulti=allmulti,
+            arp=arp,
+            lladdr=lladdr,
+        )
+
+    def set_master(self, index: int, bridge: int | None) -> None:
+        self._change().set_master(index, bridge)
+
+    def move_link(self, index: int, vnet: str) -> None:
+        self._change().move_link(index, vnet)
+
+    def add_address(self, address: Address) -> None:
+        self._change().add_address(address)
+
+    def delete_address(self, address: Address) -> None:
+        index = address.index
+        self._change().delete_address(address, lambda: [each for each in self.addresses() if each.index == index])
+
+    def set_receive_fib(self, index: int, fib: int) -> None:
+        link = self.link(index)
+        if link is None:
+            raise KernelError(ENXIO)
+        self._change().set_receive_fib(rtnetlink.linux_name(link.name), fib)
+
+    def set_send_fibs(self, fibs: Collection[int]) -> None:
+        if fibs or self._changes is not None:  # nothing was ever set: not worth the import
+            self._change().set_send_fibs(fibs)
+
+    # packets
+
+    def open_tun(self, name: str) -> Tun:
+        from ipsectools.host.linux.packets import LinuxTun
+
+        return LinuxTun(rtnetlink.linux_name(name))
+
+    def open_wire(self) -> Wire:
+        from ipsectools.host.linux.packets import LinuxWire
+
+        return LinuxWire()
+
+
+def _key(address: Address) -> tuple[int, str, str]:
+    return address.index, address.family, address.address
+
+
+def _with_media(links: list[Link]) -> list[Link]:
+    """Fills in speed and duplex of the Ethernet ones."""
+    ethernet = [link for link in links if link.type == "ether"]
+    if ethernet:
+        from ipsectools.host.linux.media import settings
+
+        for link, (speed, duplex) in zip(ethernet, settings([link.name for link in ethernet]), strict=True):
+            link.speed, link.duplex = speed, duplex
+    return links
