@@ -5,7 +5,7 @@ PY     := $(VENV)/bin/python
 PREFIX ?= /usr/local
 JOBS   ?= auto
 MAN    := $(wildcard man/*.[1-9])
-COMPILED_SOURCES := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' 2>/dev/null)
+NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name pfkey_preload.c)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test long check format clean install uninstall
@@ -15,13 +15,12 @@ help: ## this list
 
 venv: $(VENV)/.built ## sets up .venv (every other target does it by itself)
 
-$(VENV)/.ready: pyproject.toml tools/make-venv
-	@PYTHON='$(PYTHON)' sh tools/make-venv $(VENV)
+$(VENV)/.ready: pyproject.toml .make/make-venv
+	@PYTHON='$(PYTHON)' sh .make/make-venv $(VENV)
 	@touch $@
 
-# The compiled helper is optional: without it the same interface in plain Python is used.
-$(VENV)/.built: $(VENV)/.ready $(wildcard setup.py) $(COMPILED_SOURCES)
-	@sh tools/build-helper $(PY)
+$(VENV)/.built: $(VENV)/.ready .make/build-native $(NATIVE)
+	@sh .make/build-native $(PY)
 	@touch $@
 
 demo: $(VENV)/.built ## the two-host example of if_ipsec(4), with real packets where that is possible
@@ -37,17 +36,17 @@ check: $(VENV)/.built ## format, lint, types, manual pages
 	$(PY) -m ruff format --check ipsectools tests
 	$(PY) -m ruff check ipsectools tests
 	$(PY) -m mypy
-	@sh tools/lint-manuals $(MAN)
+	@sh .make/lint-manuals $(MAN)
 
 format: $(VENV)/.built ## formats the code
 	$(PY) -m ruff format ipsectools tests
 	$(PY) -m ruff check --fix ipsectools tests
 
 install: ## commands, manual pages and the package under PREFIX (/usr/local); DESTDIR is honoured
-	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install
+	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh .make/install
 
 uninstall: ## takes away what `make install` with the same PREFIX and DESTDIR put there
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh tools/install --remove
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh .make/install --remove
 
 clean: ## removes everything that was made
 	rm -rf $(VENV) build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -61,18 +61,18 @@ def exists(name: str) -> bool:
     return os.path.exists(os.path.join(CHECKOUT, name))
 
 
-@pytest.mark.parametrize("script", sorted(os.listdir(os.path.join(CHECKOUT, "tools"))))
+@pytest.mark.parametrize("script", sorted(os.listdir(os.path.join(CHECKOUT, ".make"))))
 def test_shell_scripts_parse(script: str) -> None:
     if not script.endswith(".py"):
-        assert run("sh", "-n", f"tools/{script}").returncode == 0
+        assert run("sh", "-n", f".make/{script}").returncode == 0
 
 
 def test_python_is_found_or_said_to_be_missing() -> None:
-    found = run("sh", "tools/find-python", PYTHON="")
+    found = run("sh", ".make/find-python", PYTHON="")
     assert found.returncode == 0
     assert os.path.basename(found.stdout.strip()).startswith("python3")
-    assert run("sh", "tools/find-python", PYTHON="/bin/false").returncode == 1
-    refused = run("sh", "tools/make-venv", "no-such-directory/venv", PYTHON="/bin/false")
+    assert run("sh", ".make/find-python", PYTHON="/bin/false").returncode == 1
+    refused = run("sh", ".make/make-venv", "no-such-directory/venv", PYTHON="/bin/false")
     assert refused.returncode == 1
     assert "Python 3.11" in refused.stderr
 
