@@ -1,0 +1,272 @@
+"""The glue between kernel and data path: what the kernel has becomes the pump's tables, what packets need its requests.
+
+Belongs to the thread that owns the kernel. The kernel tells of a change after it is in the state file and before the
+answer leaves; the pump's tables follow within that call. So a command's effect is in force when the command returns.
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_pton
+
+from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE, Events
+from ipsectools.datapath.pump import Pump
+from ipsectools.datapath.tables import SA, Settings
+from ipsectools.datapath.tables import Interface as Entry
+from ipsectools.errno import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ipsectools.host.api import Host
+    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.key.sad import SecurityAssociation
+
+    TunnelKey = tuple[bytes, bytes, int]
+
+ACQUIRES_AT_ONCE = 1000
+"""Packets without an SA that one call reports to the key engine for one interface at the most."""
+
+_CTR_COMPATIBILITY = "net.inet.esp.ctr_compatibility"
+_PREFERRED_OLDSA = "net.key.preferred_oldsa"
+_SETTINGS = {
+    "net.inet.ipsec.dfbit": "dfbit",
+    "net.inet.ipsec.ecn": "ecn",
+    "net.inet6.ipsec6.ecn": "ecn6",
+    "net.inet.ip.ttl": "ttl",
+    "net.inet6.ip6.hlim": "hlim",
+    "net.inet.esp.esp_enable": "esp_enable",
+}
+_AH_COUNTERS = 19
+
+
+class Forwarder:
+    """Runs the data path of a kernel."""
+
+    def __init__(self, kernel: Kernel, host: Host, wake: Callable[[], None], core: str = "auto") -> None:
+        """`wake` is called from the pump's threads when `handle_events` has something to do."""
+        self._kernel = kernel
+        self._events = Events(wake)
+        self.pump = Pump(host, self._events, core)
+        self._sas: dict[int, SA] = {}
+        self._tunnels: dict[TunnelKey, int] = {}
+        self._tunnel_of: dict[int, TunnelKey] = {}
+        self._waiting: set[int] = set()
+        """Interfaces whose device could not be opened yet."""
+        self.reloaded()
+        kernel.observers.append(self)
+        kernel.interface_counters = self.interface_counters
+        kernel.ipsec_statistics = self.statistics
+
+    def start(self) -> None:
+        """Lets packets flow."""
+        self.pump.start()
+
+    def stop(self) -> None:
+        """Ends the flow for good; the kernel's SAs then hold the final counters."""
+        self.pump.close()
+        if self in self._kernel.observers:
+            self._kernel.observers.remove(self)
+
+    # what the kernel tells
+
+    def sa_changed(self, sa: SecurityAssociation) -> None:
+        if not sa.usable:
+            return
+        before = self._sas.get(sa.spi)
+        entry = self._entry(sa)
+        if before is None or not entry.same_as(before):
+            self._sas[sa.spi] = entry
+            self.pump.set_inbound(entry)
+        self._choose_outbound(sa)
+
+    def sa_removed(self, sa: SecurityAssociation) -> None:
+        entry = self._sas.get(sa.spi)
+        if entry is not None and entry.id == sa.id:
+            del self._sas[sa.spi]
+            self.pump.remove_inbound(sa.spi)
+        self._choose_outbound(sa)
+
+    def interface_changed(self, interface: Interface) -> None:
+        if interface.is_ipsec:
+            self._forget_tunnel(interface.index)
+            if interface.tunnel is not None:
+                key = (_packed(interface.tunnel.src), _packed(interface.tunnel.dst), interface.reqid)
+                self._tunnels[key] = interface.index
+                self._tunnel_of[interface.index] = key
+            self._set_interface(interface)
+
+    def interface_removed(self, index: int) -> None:
+        self._forget_tunnel(index)
+        self._waiting.discard(index)
+        self.pump.remove_interface(index)
+
+    def sysctl_changed(self, name: str) -> None:
+        if name in _SETTINGS:
+            self._set_settings()
+        elif name == _PREFERRED_OLDSA:
+            for index in list(self._tunnel_of):
+                self._renew_interface(index)
+        elif name == _CTR_COMPATIBILITY:
+            self._load_sas()
+
+    def reloaded(self) -> None:
+        """Everything anew; SAs that are the same keep what they have seen."""
+        self._set_settings()
+        self._load_sas()
+        present = {interface.index for interface in self._kernel.interfaces if interface.is_ipsec}
+        for index in [index for index in self.pump.interfaces if index not in present]:
+            self.interface_removed(index)
+        for interface in self._kernel.interfaces:
+            self.interface_changed(interface)
+
+    def _load_sas(self) -> None:
+        by_spi = self._kernel.engine.sad.by_spi
+        for spi in [spi for spi, entry in self._sas.items() if spi not in by_spi or by_spi[spi].id != entry.id]:
+            del self._sas[spi]
+            self.pump.remove_inbound(spi)
+        for sa in list(by_spi.values()):
+            self.sa_changed(sa)
+
+    def _set_settings(self) -> None:
+        value = self._kernel.sysctl.value
+        self.pump.set_settings(Settings(**{field: value(name) for name, field in _SETTINGS.items()}))
+
+    # tables
+
+    def _entry(self, sa: SecurityAssociation) -> SA:
+        traffic = self.pump.new_traffic(sa.traffic)
+        if traffic is not sa.traffic:
+            sa.traffic = traffic
+        self.pump.grant(traffic)
+        return SA(
+            sa.spi,
+            sa.src_address,
+            sa.dst_address,
+            id=sa.id,
+            enc=sa.encrypt,
+            enc_key=sa.encryption_key,
+            auth=sa.auth,
+            auth_key=sa.auth_key,
+            flags=sa.flags,
+            window=sa.window_packets,
+            mode=sa.mode,
+            reqid=sa.reqid,
+            natt=sa.natt,
+            ctr_compatibility=bool(self._kernel.sysctl.value(_CTR_COMPATIBILITY)),
+            blocked="out-ledger-unavailable" if sa.no_send_reason else "",
+            traffic=traffic,
+        )
+
+    def _choose_outbound(self, sa: SecurityAssociation) -> None:
+        """The SA came, went or changed: the interface with its end points may have another one to send with now."""
+        index = self._tunnels.get((sa.src_address, sa.dst_address, sa.reqid))
+        if index is not None:
+            self._renew_interface(index)
+
+    def _renew_interface(self, index: int) -> None:
+        interface = self._kernel.interfaces.by_index(index)
+        if interface is not None:
+            self._set_interface(interface)
+
+    def _set_interface(self, interface: Interface) -> None:
+        src = dst = None
+        outbound = None
+        if interface.tunnel is not None:
+            src, dst = _packed(interface.tunnel.src), _packed(interface.tunnel.dst)
+            chosen = self._kernel.engine.outbound_sa(src, dst, interface.reqid)
+            outbound = self._sas.get(chosen.spi) if chosen is not None else None
+        entry = Entry(
+            interface.index,
+            interface.name,
+            up=interface.up,
+            running=interface.running,
+            monitor=interface.monitor,
+            mtu=interface.mtu,
+            src=src,
+            dst=dst,
+            reqid=interface.reqid,
+            tunnelfib=interface.tunnelfib,
+            outbound=outbound,
+        )
+        try:
+            self.pump.set_interface(entry)
+        except KernelError:
+            self._waiting.add(interface.index)
+        else:
+            self._waiting.discard(interface.index)
+
+    def _forget_tunnel(self, index: int) -> None:
+        key = self._tunnel_of.pop(index, None)
+        if key is not None and self._tunnels.get(key) == index:
+            del self._tunnels[key]
+
+    # what the pump asks
+
+    def handle_events(self, now: float) -> None:
+        """Answers what packets asked; to be called after `wake`, and now and then besides."""
+        for index in list(self._waiting):
+            self._renew_interface(index)
+        events = self._events.take()
+        if not events:
+            return
+        reserved: list[SecurityAssociation] = []
+        # The Python core must not see numbers before they are committed; the compiled one waits for `grant`.
+        with self.pump.pause_for_reservation():
+            try:
+                with self._kernel.request(now):
+                    for kind, ident, count in events:
+                        self._answer(kind, ident, count, now, reserved)
+            except KernelError:
+                return  # nothing could be kept: packets wait, then are dropped with a name, and ask again
+        for sa in reserved:
+            self.pump.grant(sa.traffic)
+
+    def _answer(self, kind: str, ident: Any, count: int, now: float, reserved: list[SecurityAssociation]) -> None:
+        engine = self._kernel.engine
+        if kind == ACQUIRE:
+            index, family = ident
+            interface = self._kernel.interfaces.by_index(index)
+            if interface is not None and len(interface.policies) == 4:
+                policy = interface.policies[1 if family == 4 else 3]
+                for _ in range(min(count, ACQUIRES_AT_ONCE)):
+                    engine.acquire_for_policy(policy, now)
+            return
+        sa = engine.sad.by_spi.get(ident)
+        if sa is None or not sa.usable:
+            return
+        if kind == RESERVE and not sa.no_send_reason:
+            engine.reserve(sa)
+            reserved.append(sa)
+        elif kind == EDGE:
+            engine.reserve_received(sa, max(count, sa.traffic.received_high), now)
+            reserved.append(sa)
+        elif kind == EXHAUSTED:
+            engine.exhausted(sa, now)
+
+    # what was counted
+
+    def interface_counters(self, index: int) -> tuple[int, int, int, int, int, int] | None:
+        """FreeBSD's (ipackets, ibytes, ierrors, opackets, obytes, oerrors) of an ipsec interface."""
+        return self.pump.interface_counters(index)
+
+    def statistics(self) -> dict[str, Any]:
+        """What the control operation STATISTICS answers; see `datapath.statistics.report` for the members."""
+        report = self.pump.statistics()
+        report["ah"] = [0] * _AH_COUNTERS + report.pop("ah_histogram")
+        interfaces = {}
+        for index, entry in self.pump.interfaces.items():
+            counters = self.pump.interface_counters(index)
+            if counters is not None:
+                names = ("ipackets", "ibytes", "ierrors", "opackets", "obytes", "oerrors")
+                interfaces[entry.name] = dict(zip(names, counters, strict=True))
+        report["interfaces"] = interfaces
+        report["core"] = self.pump.core_name
+        return report
+
+
+def _packed(address: str) -> bytes:
+    """4 or 16 bytes of a numeric text without a zone."""
+    return inet_pton(AF_INET6 if ":" in address else AF_INET, address)

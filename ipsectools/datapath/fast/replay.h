@@ -1,0 +1,114 @@
+/* The replay window: esp/replay.py in C; see there for the rules. */
+#ifndef IPSECTOOLS_REPLAY_H
+#define IPSECTOOLS_REPLAY_H
+
+#include <stdlib.h>
+
+#include "bytes.h"
+
+enum { REPLAY_ACCEPTED = 0, REPLAY_SEEN = -1, REPLAY_WRAPPED = -2, REPLAY_UNRESERVED = -3 };
+
+typedef struct replay {
+    u64 last, needed, floor, mask; /* everything at or below `floor` counts as seen (0: nothing does) */
+    u32 window, near;              /* in packets */
+    int esn, cycseq;
+    u8 *ring;
+} replay;
+
+/* 0, or -1 without memory. `edge`: a number kept from an earlier life of the SA. */
+static int replay_start(replay *r, u64 window, int esn, int cycseq, u64 edge)
+{
+    u64 length = 1, needed = (window + 7) / 8 + 3;
+    while (length <= needed)
+        length *= 2;
+    r->ring = calloc(length, 1);
+    if (!r->ring)
+        return -1;
+    r->window = (u32)((window + 7) / 8 * 8);
+    r->near = r->window - 1;
+    r->mask = length - 1;
+    r->esn = esn;
+    r->cycseq = cycseq;
+    r->last = r->floor = edge;
+    return 0;
+}
+
+static inline int replay_seen(const replay *r, u64 number)
+{
+    return (r->floor && number <= r->floor) || (r->ring[(number >> 3) & r->mask] & 1 << (number & 7));
+}
+
+/* Before the cryptography: the high half of the number, REPLAY_SEEN or REPLAY_WRAPPED. */
+static inline int64_t replay_check(const replay *r, u32 low)
+{
+    u32 top = (u32)r->last, bottom = top - r->near;
+    u64 high = r->last >> 32;
+    if (top >= r->near ? low >= bottom : low < bottom) {
+        if (low <= top && (!r->last || replay_seen(r, high << 32 | low)))
+            return REPLAY_SEEN;
+        return (int64_t)high;
+    }
+    if (top == 0xffffffff && !r->esn && !r->cycseq)
+        return REPLAY_WRAPPED;
+    if (top < r->near) {
+        if (!high || replay_seen(r, (high - 1) << 32 | low))
+            return REPLAY_SEEN;
+        return (int64_t)high - 1;
+    }
+    if (high == 0xffffffff && !r->cycseq)
+        return REPLAY_WRAPPED;
+    return (u32)(high + 1);
+}
+
+static inline int replay_advance(replay *r, u64 number, u64 limit)
+{
+    if (number > limit) {
+        r->needed = number;
+        return REPLAY_UNRESERVED;
+    }
+    u64 before = r->last >> 3, place = number >> 3;
+    if (place - before > r->mask) {
+        u8 *fresh = calloc(r->mask + 1, 1); /* cheaper than clearing, if the ring is large */
+        if (fresh) {
+            free(r->ring);
+            r->ring = fresh;
+        } else {
+            memset(r->ring, 0, r->mask + 1);
+        }
+    } else {
+        while (before < place)
+            r->ring[++before & r->mask] = 0;
+    }
+    r->ring[place & r->mask] |= (u8)(1 << (number & 7));
+    r->last = number;
+    return REPLAY_ACCEPTED;
+}
+
+/* After it: marks the number. REPLAY_SEEN: to be dropped after all. REPLAY_UNRESERVED: it is above `limit`; nothing changed. */
+static inline int replay_update(replay *r, u32 low, u64 limit)
+{
+    u32 top = (u32)r->last, bottom = top - r->near;
+    u64 high = r->last >> 32, number = high << 32 | low;
+    if (top >= r->near ? low >= bottom : low < bottom) {
+        if (low > top)
+            return replay_advance(r, number, limit);
+        if (!r->last)
+            return REPLAY_SEEN;
+    } else if (!r->esn) {
+        return REPLAY_SEEN;
+    } else if (top < r->near) {
+        if (!high)
+            return REPLAY_SEEN;
+        number -= 1ull << 32;
+    } else {
+        if (high == 0xffffffff)
+            return REPLAY_SEEN;
+        return replay_advance(r, number + (1ull << 32), limit);
+    }
+    if (replay_seen(r, number))
+        return REPLAY_SEEN;
+    r->ring[(number >> 3) & r->mask] |= (u8)(1 << (number & 7));
+    return REPLAY_ACCEPTED;
+}
+
+#endif

@@ -1,0 +1,147 @@
+"""What the pump knows of the kernel: interfaces, SAs, settings. Each entry is replaced as a whole, never changed."""
+
+from __future__ import annotations
+
+from ipsectools.esp.tunnel import MODE_TUNNEL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.esp.traffic import Traffic
+
+
+_CRYPTOGRAPHY = ("enc", "enc_key", "auth", "auth_key", "flags", "window")
+
+
+class Settings:
+    """The sysctl values that packets feel, by their FreeBSD meaning.
+
+    `dfbit`, `ecn` (IPv4 outer), `ecn6` (IPv6 outer), `ttl` and `hlim` shape outer headers; `esp_enable` 0 stops ESP.
+    """
+
+    __slots__ = ("dfbit", "ecn", "ecn6", "esp_enable", "hlim", "ttl")
+
+    def __init__(
+        self, *, dfbit: int = 0, ecn: int = 0, ecn6: int = 0, ttl: int = 64, hlim: int = 64, esp_enable: int = 1
+    ) -> None:
+        self.dfbit = dfbit
+        self.ecn = ecn
+        self.ecn6 = ecn6
+        self.ttl = ttl
+        self.hlim = hlim
+        self.esp_enable = esp_enable
+
+
+class SA:
+    """An ESP SA as the data path needs it.
+
+    `src`, `dst`: 4 or 16 address bytes. `id` tells it from an earlier SA with the same SPI. `enc_key` is the whole key
+    material, salt included. `window` is in packets. `natt`: (source port, destination port) of its packets, or None.
+    `blocked` names a drop reason (`esp.drops`) for which nothing may be sent with it, e.g. "out-ledger-unavailable".
+    """
+
+    __slots__ = (
+        "auth",
+        "auth_key",
+        "blocked",
+        "ctr_compatibility",
+        "dst",
+        "enc",
+        "enc_key",
+        "flags",
+        "id",
+        "mode",
+        "natt",
+        "reqid",
+        "spi",
+        "src",
+        "traffic",
+        "window",
+    )
+
+    def __init__(
+        self,
+        spi: int,
+        src: bytes,
+        dst: bytes,
+        *,
+        id: int = 0,
+        enc: int,
+        enc_key: bytes,
+        auth: int = 0,
+        auth_key: bytes = b"",
+        flags: int = 0,
+        window: int = 0,
+        mode: int = MODE_TUNNEL,
+        reqid: int = 0,
+        natt: tuple[int, int] | None = None,
+        ctr_compatibility: bool = True,
+        blocked: str = "",
+        traffic: Traffic,
+    ) -> None:
+        self.spi = spi
+        self.src = src
+        self.dst = dst
+        self.id = id
+        self.enc = enc
+        self.enc_key = enc_key
+        self.auth = auth
+        self.auth_key = auth_key
+        self.flags = flags
+        self.window = window
+        self.mode = mode
+        self.reqid = reqid
+        self.natt = natt
+        self.ctr_compatibility = ctr_compatibility
+        self.blocked = blocked
+        self.traffic = traffic
+
+    def __repr__(self) -> str:
+        return f"<SA spi={self.spi:#x}>"
+
+    def same_as(self, other: SA) -> bool:
+        """Whether nothing that packets feel is different."""
+        return all(getattr(self, field) == getattr(other, field) for field in self.__slots__)
+
+    def same_cryptography(self, other: SA) -> bool:
+        """Whether it is the same SA in what seals and opens, so that a replay window may be kept."""
+        return self.traffic is other.traffic and all(
+            getattr(self, field) == getattr(other, field) for field in ("spi", *_CRYPTOGRAPHY)
+        )
+
+
+class Interface:
+    """An ipsec interface as the data path needs it.
+
+    `src`, `dst`: the tunnel's local and remote address (bytes), None without tunnel. `outbound`: the SA that the key
+    engine chose for its packets, None if there is none (each packet then asks for one). `tunnelfib` is the FIB of outer
+    packets.
+    """
+
+    __slots__ = ("dst", "index", "monitor", "mtu", "name", "outbound", "reqid", "running", "src", "tunnelfib", "up")
+
+    def __init__(
+        self,
+        index: int,
+        name: str,
+        *,
+        up: bool = True,
+        running: bool = True,
+        monitor: bool = False,
+        mtu: int = 1400,
+        src: bytes | None = None,
+        dst: bytes | None = None,
+        reqid: int = 0,
+        tunnelfib: int = 0,
+        outbound: SA | None = None,
+    ) -> None:
+        self.index = index
+        self.name = name
+        self.up = up
+        self.running = running
+        self.monitor = monitor
+        self.mtu = mtu
+        self.src = src
+        self.dst = dst
+        self.reqid = reqid
+        self.tunnelfib = tunnelfib
+        self.outbound = outbound

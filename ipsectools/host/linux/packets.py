@@ -1,0 +1,466 @@
+"""Packets of the Linux host: TUN devices, raw ESP sockets, UDP sockets of NAT-T SAs.
+
+A FIB other than 0 is a firewall mark (SO_MARK) of the same number: `ip rule add fwmark N lookup N` gives it its table.
+The outer IPv4 id is the kernel's: 0 with DF, as RFC 6864 wants it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+
+from ipsectools.errno import EADDRNOTAVAIL, EINVAL, EMSGSIZE, ENOBUFS, KernelError, from_host
+from ipsectools.host.api import OuterPacket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
+
+    Endpoint: TypeAlias = tuple[bytes, int]
+
+TUNSETIFF = 0x400454CA
+IFF_TUN = 0x0001
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+
+IP_MTU_DISCOVER = 10
+IP_MTU = 14
+IPV6_MTU_DISCOVER = 23
+IPV6_MTU = 24
+IPV6_AUTOFLOWLABEL = 70
+IPV6_HDRINCL = 36
+PMTUDISC_DONT = 0
+PMTUDISC_DO = 2
+SO_NO_CHECK = 11
+SO_ATTACH_FILTER = 26
+SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE = 32
+UDP_SEGMENT = 103
+UDP_GRO = 104
+
+BUFFER = 4 << 20
+"""Socket buffers in bytes: a few milliseconds of traffic, no more, so that queues stay short."""
+MAXIMUM_PACKET = 65535
+
+
+def open_tun_fd(name: str, flags: int = IFF_TUN | IFF_NO_PI) -> int:
+    """Attaches to the TUN device `name`, making it if need be; a non-blocking descriptor. Raises KernelError."""
+    try:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise KernelError(from_host(error.errno or errno.EIO)) from None
+    try:
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+    except OSError as error:
+        os.close(fd)
+        raise KernelError(from_host(error.errno or errno.EIO)) from None
+    return fd
+
+
+class LinuxTun:
+    """`host.api.Tun` on a TUN device, one system call per packet."""
+
+    __slots__ = ("_fd", "index", "name")
+
+    def __init__(self, name: str) -> None:
+        self._fd = open_tun_fd(name)
+        self.name = name
+        self.index = socket.if_nametoindex(name)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self, limit: int) -> list[bytes]:
+        packets: list[bytes] = []
+        fd, read, append = self._fd, os.read, packets.append
+        try:
+            for _ in range(limit):
+                append(read(fd, MAXIMUM_PACKET))
+        except OSError:  # nothing more to read, or the device is down
+            pass
+        return packets
+
+    def write(self, packet: bytes) -> int:
+        try:
+            os.write(self._fd, packet)
+        except BlockingIOError:
+            return ENOBUFS
+        except OSError as error:
+            return from_host(error.errno or errno.EIO)
+        return 0
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def address_family(address: bytes) -> socket.AddressFamily:
+    """The family of 4 or 16 address bytes."""
+    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
+
+
+def address_text(address: bytes) -> str:
+    return socket.inet_ntop(address_family(address), address)
+
+
+def prepare_outer(sock: socket.socket, *, df: bool = False, fib: int = 0) -> None:
+    """The options that every socket for outer packets has: non-blocking, DF and fragmentation, flow label 0, FIB."""
+    sock.setblocking(False)
+    for option in (SO_RCVBUFFORCE, SO_SNDBUFFORCE):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+        except OSError:  # without CAP_NET_ADMIN: as much as the system's limit allows
+            fallback = socket.SO_RCVBUF if option == SO_RCVBUFFORCE else socket.SO_SNDBUF
+            sock.setsockopt(socket.SOL_SOCKET, fallback, BUFFER)
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if df else PMTUDISC_DONT)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0)
+    if fib:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
+
+
+def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
+    """Puts a classic BPF program (rows of code, jt, jf, k) on the receiving side of a socket."""
+    import ctypes
+
+    code = b"".join(struct.pack("HBBI", *row) for row in program)
+    memory = ctypes.create_string_buffer(code)
+    sock.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(program), ctypes.addressof(memory))
+    )
+
+
+BPF_DROP = ((0x06, 0, 0, 0),)
+
+
+def bpf_udp_port(port: int, *, ipv4: bool) -> list[tuple[int, int, int, int]]:
+    """Passes UDP datagrams to `port` that carry ESP (four bytes or more, no non-ESP marker).
+
+    Raw IPv4 sockets see the packet from its IP header on, raw IPv6 sockets from the UDP header on.
+    """
+    start: list[tuple[int, int, int, int]] = [(0xB1, 0, 0, 0)] if ipv4 else [(0x01, 0, 0, 0)]  # X = header length
+    return [
+        *start,
+        (0x48, 0, 0, 2),  # A = destination port
+        (0x15, 0, 3, port),
+        (0x40, 0, 0, 8),  # A = first word of the payload (a shorter datagram ends the program: dropped)
+        (0x15, 1, 0, 0),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    ]
+
+
+class EncapSocket:
+    """UDP-encapsulated ESP on one local (address, port).
+
+    The port is ours alone if it is free. If somebody else has it (an IKE daemon), it stays theirs: what arrives is
+    then seen on a raw socket, as a copy, and what leaves carries a UDP header made here.
+    """
+
+    __slots__ = ("address", "df_sock", "fib", "port", "shared", "sock")
+
+    def __init__(self, address: bytes, port: int, fib: int = 0) -> None:
+        family = address_family(address)
+        self.address = address
+        self.port = port
+        self.fib = fib
+        self.shared = False
+        self.sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        try:
+            self.sock.bind((address_text(address), port))
+        except OSError as error:
+            self.sock.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            self.shared = True
+            self.sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_UDP)
+            attach_filter(self.sock, bpf_udp_port(port, ipv4=family == socket.AF_INET))
+            self.sock.bind((address_text(address), 0))
+            if family == socket.AF_INET6:
+                self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, 6)
+        prepare_outer(self.sock, fib=fib)
+        if family == socket.AF_INET and not self.shared:
+            self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+
+    def receive(self) -> OuterPacket | None:
+        """One datagram; None for one that is not for us. Raises OSError when there is none."""
+        data, source = self.sock.recvfrom(MAXIMUM_PACKET)
+        src = socket.inet_pton(self.sock.family, source[0].partition("%")[0])
+        sport = source[1]
+        if self.shared:
+            start = (data[0] & 15) * 4 if self.sock.family == socket.AF_INET else 0
+            if len(data) < start + 8:
+                return None
+            sport = int.from_bytes(data[start : start + 2], "big")
+            data = data[start + 8 :]
+        return OuterPacket(src, self.address, data, protocol=17, ports=(sport, self.port))
+
+    def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
+        set_header_fields(self.sock, packet.tos, packet.ttl)
+        if self.sock.family == socket.AF_INET:
+            self.sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if packet.df else PMTUDISC_DONT)
+        if self.shared:
+            header = struct.pack("!4H", self.port, dport, 8 + len(packet.payload), 0)
+            self.sock.sendto(header + packet.payload, (dst, 0))
+        else:
+            self.sock.sendto(packet.payload, (dst, dport))
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def set_header_fields(sock: socket.socket, tos: int, ttl: int) -> None:
+    """TOS/traffic class and TTL/hop limit of what the socket sends from now on."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tos)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
+
+
+class _Sender:
+    """A raw socket that sends from one source address and remembers its header fields."""
+
+    __slots__ = ("sock", "tos", "ttl")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.tos = -1
+        self.ttl = -1
+
+
+class Injector:
+    """Gives packets to this host's IP input as if they had come over lo0.
+
+    A packet whose destination is not this host's is not forwarded (the kernel discards it), and one that pretends to
+    come from this host itself or from a loopback address is refused: on lo0 the kernel would believe it.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def inject(self, packet: bytes) -> int:
+        """0, or FreeBSD's errno: EINVAL for what is no IP packet, EADDRNOTAVAIL for a source that cannot be true."""
+        version = packet[0] >> 4 if packet else 0
+        if version == 4 and len(packet) >= 20:
+            src, dst, family = packet[12:16], packet[16:20], socket.AF_INET
+            if src[0] in (0, 127) or dst[0] == 127:
+                return EADDRNOTAVAIL
+        elif version == 6 and len(packet) >= 40:
+            src, dst, family = packet[8:24], packet[24:40], socket.AF_INET6
+            if src[:15] == bytes(15) or dst[:15] == bytes(15):
+                return EADDRNOTAVAIL
+        else:
+            return EINVAL
+        if is_local(family, src):
+            return EADDRNOTAVAIL
+        try:
+            self._socket(family).sendto(packet, (socket.inet_ntop(family, dst), 0))
+        except OSError as error:
+            return from_host(error.errno or errno.EIO)
+        return 0
+
+    def _socket(self, family: socket.AddressFamily) -> socket.socket:
+        sock = self._sockets.get(family)
+        if sock is None:
+            sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
+            self._sockets[family] = sock
+        return sock
+
+    def close(self) -> None:
+        for sock in self._sockets.values():
+            sock.close()
+        self._sockets.clear()
+
+
+def is_local(family: socket.AddressFamily, address: bytes) -> bool:
+    """Whether the address is one of this host's (only those can be bound to)."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((socket.inet_ntop(family, address), 0))
+        except OSError:
+            return False
+    return True
+
+
+def path_mtu(dst: bytes, fib: int = 0) -> int:
+    """The MTU towards `dst`: the route's, or what the kernel learned from ICMP (which ages after ten minutes)."""
+    family = address_family(dst)
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if fib:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
+        try:
+            probe.connect((address_text(dst), 9))
+            if family == socket.AF_INET:
+                return probe.getsockopt(socket.IPPROTO_IP, IP_MTU)
+            return probe.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+        except OSError:
+            return 1280 if family == socket.AF_INET6 else 576
+
+
+class LinuxWire:
+    """`host.api.Wire` on raw and UDP sockets, one system call per packet."""
+
+    SENDERS = 64
+    """Sending sockets kept open (one per source address, DF and FIB)."""
+
+    def __init__(self) -> None:
+        self._receivers: list[socket.socket] = []
+        self._senders: dict[tuple[bytes, bool, int], _Sender] = {}
+        self._encap: dict[tuple[bytes, int], EncapSocket] = {}
+        self._texts: dict[bytes, str] = {}
+        self._injector = Injector()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+            except OSError:
+                if family == socket.AF_INET:
+                    raise
+                continue  # a host without IPv6
+            prepare_outer(sock)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            self._receivers.append(sock)
+
+    def filenos(self) -> list[int]:
+        return [sock.fileno() for sock in self._receivers] + [encap.sock.fileno() for encap in self._encap.values()]
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def send(self, packets: Sequence[OuterPacket]) -> list[int]:
+        results: list[int] = []
+        for packet in packets:
+            try:
+                if packet.ports is None:
+                    self._send_raw(packet)
+                else:
+                    self._send_encap(packet)
+            except BlockingIOError:
+                results.append(ENOBUFS)
+            except OSError as error:
+                results.append(EMSGSIZE if error.errno == errno.EMSGSIZE else from_host(error.errno or errno.EIO))
+            else:
+                results.append(0)
+        return results
+
+    def _text(self, address: bytes) -> str:
+        text = self._texts.get(address)
+        if text is None:
+            if len(self._texts) > 4096:
+                self._texts.clear()
+            text = self._texts[address] = address_text(address)
+        return text
+
+    def _send_raw(self, packet: OuterPacket) -> None:
+        key = (packet.src, packet.df, packet.fib)
+        sender = self._senders.get(key) or self._open_sender(key)
+        if packet.tos != sender.tos or packet.ttl != sender.ttl:
+            set_header_fields(sender.sock, packet.tos, packet.ttl)
+            sender.tos, sender.ttl = packet.tos, packet.ttl
+        sender.sock.sendto(packet.payload, (self._text(packet.dst), 0))
+
+    def _open_sender(self, key: tuple[bytes, bool, int]) -> _Sender:
+        src, df, fib = key
+        sock = socket.socket(address_family(src), socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+        try:
+            attach_filter(sock, BPF_DROP)
+            prepare_outer(sock, df=df, fib=fib)
+            sock.bind((address_text(src), 0))
+        except OSError:
+            sock.close()
+            raise
+        if len(self._senders) >= self.SENDERS:
+            self._senders.pop(next(iter(self._senders))).sock.close()
+        sender = self._senders[key] = _Sender(sock)
+        return sender
+
+    def _send_encap(self, packet: OuterPacket) -> None:
+        sport, dport = packet.ports or (0, 0)
+        endpoint = self._encap.get((packet.src, sport))
+        if endpoint is None:
+            raise OSError(errno.EADDRNOTAVAIL, "no socket for this endpoint")
+        if packet.fib != endpoint.fib:
+            endpoint.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, packet.fib)
+            endpoint.fib = packet.fib
+        endpoint.send(packet, self._text(packet.dst), dport)
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def receive(self, limit: int) -> list[OuterPacket]:
+        packets: list[OuterPacket] = []
+        for sock in self._receivers:
+            if sock.family == socket.AF_INET:
+                self._receive4(sock, limit, packets)
+            else:
+                self._receive6(sock, limit, packets)
+        for endpoint in self._encap.values():
+            try:
+                for _ in range(limit):
+                    packet = endpoint.receive()
+                    if packet is not None:
+                        packets.append(packet)
+            except OSError:
+                pass
+        return packets
+
+    @staticmethod
+    def _receive4(sock: socket.socket, limit: int, packets: list[OuterPacket]) -> None:
+        try:
+            for _ in range(limit):
+                data = sock.recv(MAXIMUM_PACKET)
+                header = (data[0] & 15) * 4
+                packets.append(OuterPacket(data[12:16], data[16:20], data[header:], tos=data[1], ttl=data[8]))
+        except OSError:
+            pass
+
+    @staticmethod
+    def _receive6(sock: socket.socket, limit: int, packets: list[OuterPacket]) -> None:
+        try:
+            for _ in range(limit):
+                data, ancillary, _, source = sock.recvmsg(MAXIMUM_PACKET, 64)
+                for _, kind, content in ancillary:
+                    if kind == socket.IPV6_PKTINFO:
+                        src = socket.inet_pton(socket.AF_INET6, source[0].partition("%")[0])
+                        packets.append(OuterPacket(src, content[:16], data))
+        except OSError:
+            pass
+
+    def encap(self, endpoints: Iterable[Endpoint]) -> None:
+        wanted = set(endpoints)
+        for key in [key for key in self._encap if key not in wanted]:
+            self._encap.pop(key).close()
+        for key in wanted:
+            if key not in self._encap:
+                try:
+                    self._encap[key] = EncapSocket(*key)
+                except OSError:  # the address is not (yet) this host's; sending says so packet by packet
+                    continue
+
+    def inject(self, packet: bytes) -> int:
+        return self._injector.inject(packet)
+
+    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+        return path_mtu(dst, fib)
+
+    def close(self) -> None:
+        for sock in self._receivers:
+            sock.close()
+        for sender in self._senders.values():
+            sender.sock.close()
+        for endpoint in self._encap.values():
+            endpoint.close()
+        self._injector.close()
+        self._receivers.clear()
+        self._senders.clear()
+        self._encap.clear()
