@@ -31,6 +31,7 @@ class LinuxHost:
         self._listener: rtnetlink.Listener | None = None
         self._changed: Callable[[], None] | None = None
         self._has_news = False
+        self._receive_fibs: dict[int, int] = {}
         # Kept up to date from notifications while somebody watches.
         self._links: dict[int, Link] = {}
         self._addresses: dict[tuple[int, str, str], Address] = {}
@@ -144,6 +145,8 @@ class LinuxHost:
         return self._index(name)
 
     def destroy_link(self, index: int) -> None:
+        if index in self._receive_fibs:
+            self.set_receive_fib(index, 0)  # or a later link of that name would get it
         self._change().destroy(index)
 
     def set_link(
@@ -159,6 +162,9 @@ class LinuxHost:
         arp: bool | None = None,
         lladdr: str | None = None,
     ) -> None:
+        fib = self._receive_fibs.get(index, 0) if name is not None else 0
+        if fib:
+            self.set_receive_fib(index, 0)  # the rules of a FIB go by name
         self._change().set_link(
             index,
             up=up,
@@ -170,6 +176,8 @@ class LinuxHost:
             arp=arp,
             lladdr=lladdr,
         )
+        if fib:
+            self.set_receive_fib(index, fib)
 
     def set_master(self, index: int, bridge: int | None) -> None:
         self._change().set_master(index, bridge)
@@ -189,6 +197,10 @@ class LinuxHost:
         if link is None:
             raise KernelError(ENXIO)
         self._change().set_receive_fib(rtnetlink.linux_name(link.name), fib)
+        if fib:
+            self._receive_fibs[index] = fib
+        else:
+            self._receive_fibs.pop(index, None)
 
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         if fibs or self._changes is not None:  # nothing was ever set: not worth the import
