@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from ipsectools.ifconfig.registry import Interface
 
 _AUTOMATIC = ("autoselect", "auto")
-_SUBTYPES = (
+SUBTYPES = (
+    "autoselect",
     "manual",
     "none",
-    "10baset/utp",
-    "100basetx",
-    "1000baset",
-    "2500base-t",
-    "5000base-t",
-    "10gbase-t",
+    "10baseT/UTP",
+    "100baseTX",
+    "1000baseT",
+    "2500Base-T",
+    "5000Base-T",
+    "10Gbase-T",
 )
-"""Known, but not to be chosen here. Compared without regard to case, as FreeBSD does."""
+"""The known ones, of which only the first is to be had here."""
 
 
 def _needs_media(context: Context) -> None:
@@ -35,11 +36,11 @@ def _needs_media(context: Context) -> None:
 
 def _set_media(context: Context, keyword: Keyword, word: str) -> None:
     _needs_media(context)
-    subtype = word.lower()
-    if subtype not in _AUTOMATIC and subtype not in _SUBTYPES:
+    if word.lower() in _AUTOMATIC:
+        return
+    if all(word.lower() != subtype.lower() for subtype in SUBTYPES):
         raise fatal(f"unknown media subtype: {word}")
-    if subtype in _SUBTYPES:
-        context.callbacks.append(_refuse)
+    context.callbacks.append(_refuse)
 
 
 def _refuse(context: Context) -> None:

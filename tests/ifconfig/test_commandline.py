@@ -1,4 +1,4 @@
-"""The command line up to the interface's name: flags, their interactions, usage, formats, listings (sections 1.1-1.7)."""
+"""The command line up to the interface's name: flags, their interactions, usage, formats, listings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ifconfig says about every errno of every operation: section 4, row by row.
+"""What ifconfig says about every errno of every operation, row by row.
 
 The errors that a kernel gives only in a race, or to somebody else than root, come from a door that fails as told;
 `test_kernel_errors.py` has those that a simulated host gives by itself.

@@ -1,4 +1,4 @@
-"""Words from left to right, and what is put off until all of them are read (sections 1.8 and 1.9)."""
+"""Words from left to right, and what is put off until all of them are read."""
 
 from __future__ import annotations
 
