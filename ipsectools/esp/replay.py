@@ -8,6 +8,8 @@ In the names below, top and high are the halves of `last`, and bottom is the low
 
 from __future__ import annotations
 
+from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, mmap
+
 ACCEPTED = 0
 REPLAYED = -1
 """The number was seen, or cannot be judged any more."""
@@ -18,6 +20,8 @@ UNRESERVED = -3
 
 NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 _LOW = 0xFFFFFFFF
+_LARGE = 1 << 20  # bytes; a ring above it is mapped, so that the half gigabyte of the largest costs what is used of it
+_ZEROS = bytes(1 << 16)
 
 
 def ring_length(window: int) -> int:
@@ -41,7 +45,8 @@ class ReplayWindow:
     def __init__(self, window: int, *, esn: bool = False, cycseq: bool = False, edge: int = 0) -> None:
         """A window of `window` packets, rounded up to a multiple of 8.
 
-        `edge`: a number kept from an earlier life of the SA; everything at or below it counts as seen.
+        `edge`: a number kept from an earlier life of the SA; everything at or below it counts as seen. Raises
+        ValueError if the system has no memory for it.
         """
         self.window = window = -(-window // 8) * 8
         self.last = edge
@@ -52,7 +57,14 @@ class ReplayWindow:
         self._near = window - 1  # while top is below it, the window reaches back into the epoch before
         length = ring_length(window)
         self._mask = length - 1
-        self._ring = bytearray(length)  # zeroed by the system page by page: a huge window costs what is used of it
+        self._ring: bytearray | mmap
+        if length <= _LARGE:
+            self._ring = bytearray(length)
+            return
+        try:
+            self._ring = mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+        except OSError:
+            raise ValueError(f"no memory for a replay window of {window} packets") from None
 
     def check(self, low: int) -> int:
         """The high half of the number of which a packet carries the `low` 32 bits; REPLAYED or WRAPPED to drop it."""
@@ -118,14 +130,24 @@ class ReplayWindow:
         if passed == 1:
             ring[place & mask] = 0
         elif passed > mask:
-            self._ring = ring = bytearray(mask + 1)
+            if isinstance(ring, bytearray):
+                self._ring = ring = bytearray(mask + 1)
+            else:
+                ring.madvise(MADV_DONTNEED)  # private anonymous memory reads as zeros after it
         elif passed:
             start, end = (before + 1) & mask, (place & mask) + 1
             if start < end:
-                ring[start:end] = bytes(end - start)
+                _clear(ring, start, end)
             else:
-                ring[start:] = bytes(mask + 1 - start)
-                ring[:end] = bytes(end)
+                _clear(ring, start, mask + 1)
+                _clear(ring, 0, end)
         ring[place & mask] |= 1 << (number & 7)
         self.last = number
         return ACCEPTED
+
+
+def _clear(ring: bytearray | mmap, start: int, end: int) -> None:
+    while end - start > len(_ZEROS):
+        ring[start : start + len(_ZEROS)] = _ZEROS
+        start += len(_ZEROS)
+    ring[start:end] = bytes(end - start)

@@ -137,8 +137,19 @@ def test_the_largest_window_costs_only_what_is_used() -> None:
     assert take(window, 65)
     assert take(window, 2)
     assert not take(window, 1)
+    # Half as large: jumps over more than the window, and over most of it.
+    half = ReplayWindow(1 << 31, esn=True)
+    for number in (1, 1 << 30, (1 << 30) + 5, (1 << 34) + 9, (1 << 34) + 8, (1 << 34) + (1 << 21), 1 << 35):
+        last = half.last
+        if number - last < 1 << 31:
+            assert take(half, number & TOP)
+            assert not take(half, number & TOP)
+        else:
+            assert half._advance(number, number) == ACCEPTED
+        assert half._seen(number)
+    assert not half._seen((1 << 35) - 7)
     far = ReplayWindow(size, esn=True, edge=5 << 32)
-    assert take(far, 1 << 20)
+    assert take(far, 60)
     assert take(far, 7)
     assert not take(far, 7)
 
