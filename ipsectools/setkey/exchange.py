@@ -1,0 +1,162 @@
+"""One request and its answers, and what setkey prints of them.
+
+FreeBSD's setkey takes whatever arrives next for its answer (neither sender nor type is compared), until a message
+without error has sequence number 0 or an error was printed; it waits a second at most for each.
+"""
+
+from __future__ import annotations
+
+import os
+from sys import byteorder as _BYTEORDER
+from time import sleep, time
+
+from ipsectools.errno import EAGAIN, ENOBUFS, ENOENT, strerror
+from ipsectools.pfkey import constants as c
+from ipsectools.setkey.statements import LARGEST_BYTES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.setkey.kernel_door import Door
+    from ipsectools.setkey.output import Output
+
+TIMEOUT = 1.0
+"""Seconds to wait for an answer."""
+
+SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"
+
+_NOTHING = {
+    c.SADB_DELETE: "No entry",
+    c.SADB_GET: "No entry",
+    c.SADB_X_SPDDELETE: "No entry",
+    c.SADB_DUMP: "No SAD entries",
+    c.SADB_X_SPDDUMP: "No SPD entries",
+}
+_PRINTED = frozenset([c.SADB_GET, c.SADB_DUMP, c.SADB_X_SPDDUMP])
+
+
+class Options:
+    """What the command line says of the output: the options -a, -h, -l, -v."""
+
+    __slots__ = ("dead", "hexadecimal", "loop", "verbose")
+
+    def __init__(
+        self, *, dead: bool = False, hexadecimal: bool = False, loop: bool = False, verbose: bool = False
+    ) -> None:
+        self.dead = dead
+        self.hexadecimal = hexadecimal
+        self.loop = loop
+        self.verbose = verbose
+
+
+class Exchange:
+    """The way of setkey's requests to the kernel. `pid` is this process's."""
+
+    __slots__ = ("_door", "_loud", "_options", "_output", "pid")
+
+    def __init__(self, door: Door, output: Output, options: Options, pid: int | None = None) -> None:
+        self._door = door
+        self._output = output
+        self._options = options
+        self._loud = options.loop or options.verbose or options.hexadecimal
+        self.pid = os.getpid() if pid is None else pid
+
+    def register(self) -> bytes:
+        """Asks for the kernel's algorithms. The reply; raises ClientError, or OSError with FreeBSD's number."""
+        from ipsectools.pfkey.message import build
+
+        number = self._door.send(build(c.SADB_REGISTER, c.SATYPE_UNSPEC, pid=self.pid))
+        if number:
+            raise OSError(number, strerror(number))
+        pid = self.pid.to_bytes(4, _BYTEORDER)
+        while True:
+            message = self._door.receive(None)
+            if message is None:
+                raise OSError(EAGAIN, strerror(EAGAIN))
+            if message[1] == c.SADB_REGISTER and message[12:16] == pid:
+                return message
+
+    def request(self, message: bytes, line: int | None) -> None:
+        """Sends a request and prints what its answers deserve; `line` is that of the statement, None outside scripts.
+
+        With -l it does so once a second and never returns. Raises ClientError if the kernel is gone.
+        """
+        if self._loud:
+            self._request_loudly(message, line)
+        else:
+            self._once(message, line)
+
+    def _request_loudly(self, message: bytes, line: int | None) -> None:
+        from ipsectools.setkey import kdebug
+
+        output = self._output
+        if self._options.loop:
+            output.write(SHORT_HEADER)
+        while True:
+            if self._options.verbose:
+                output.write(kdebug.message(message) + "\n")
+            if self._options.hexadecimal:
+                output.write(kdebug.hexadecimal(message))
+            self._once(message, line)
+            if not self._options.loop:
+                return
+            output.flush()
+            sleep(1)
+
+    def _once(self, message: bytes, line: int | None) -> None:
+        if len(message) > LARGEST_BYTES:
+            self._output.write_error(f"send: {strerror(ENOBUFS)}\n")
+            return
+        number = self._door.send(message)
+        if number:
+            self._output.write_error(f"send: {strerror(number)}\n")
+            return
+        receive = self._door.receive
+        verbose = self._options.verbose
+        while True:
+            reply = receive(TIMEOUT)
+            if reply is None:
+                self._output.write_error(f"recv: {strerror(EAGAIN)}\n")
+                return
+            if len(reply) < 16 or int.from_bytes(reply[4:6], _BYTEORDER) * 8 != len(reply):
+                self._output.write_error("setkey: invalid keymsg length\n")
+                return
+            if verbose:
+                from ipsectools.setkey import kdebug
+
+                self._output.write(kdebug.message(reply) + "\n")
+            if reply[2]:
+                self._print_error(reply, line)
+                return
+            last = reply[8:12] == b"\0\0\0\0"
+            if reply[1] in _PRINTED:
+                self._print(reply, last)
+            if last:
+                return
+
+    def _print_error(self, reply: bytes, line: int | None) -> None:
+        kind, number = reply[1], reply[2]
+        text = _NOTHING.get(kind, "(null)") if number == ENOENT else strerror(number)
+        place = "" if line is None else f"The result of line {line}: "
+        self._output.write(f"{place}{text}.\n")
+
+    def _print(self, reply: bytes, last: bool) -> None:
+        from ipsectools.setkey import dump_policy, dump_sa, kdebug
+
+        kind = reply[1]
+        output = self._output
+        name = self._door.interface_name
+        if kind == c.SADB_X_SPDDUMP:
+            output.write(dump_policy.text(reply, name))
+            if self._options.verbose and not last:
+                output.write(kdebug.EMPTY)
+            return
+        if kind == c.SADB_GET:
+            output.write(dump_sa.text(reply, int(time()), name))
+            return
+        if self._options.dead or dump_sa.state(reply) != c.SASTATE_DEAD:
+            if self._options.loop:
+                output.write(dump_sa.short_text(reply, int(time()), name))
+            else:
+                output.write(dump_sa.text(reply, int(time()), name))
+        if self._options.verbose:
+            output.write(kdebug.EMPTY)

@@ -1,0 +1,65 @@
+"""The one place where setkey meets the kernel: a PF_KEY socket, and the names of interfaces."""
+
+from __future__ import annotations
+
+from ipsectools.daemon.client import ClientError, open_control, open_pfkey
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Connection(Protocol):
+        """An open PF_KEY socket; every method may raise ClientError when the kernel is gone."""
+
+        def send(self, message: bytes) -> int:
+            """0, or FreeBSD's errno with which the write fails."""
+
+        def receive(self, timeout: float | None) -> bytes | None:
+            """The next message, or None if none came for `timeout` seconds (None: waits for ever)."""
+
+        def close(self) -> None: ...
+
+
+class Door:
+    """A PF_KEY socket of this process's kernel."""
+
+    __slots__ = ("_connection", "_names")
+
+    def __init__(self, served: bool) -> None:
+        """Raises ClientError. `served`: this process will wait for input or messages, so it must not own the kernel."""
+        self._connection: Connection = open_pfkey(served=served)
+        self._names: dict[int, str] | None = None
+
+    def send(self, message: bytes) -> int:
+        """Gives the kernel a message: 0, or FreeBSD's errno with which the write fails. Raises ClientError."""
+        return self._connection.send(message)
+
+    def receive(self, timeout: float | None) -> bytes | None:
+        """The next message; None if none came for `timeout` seconds (None: waits). Raises ClientError."""
+        return self._connection.receive(timeout)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def interface_name(self, index: int) -> str | None:
+        """The name of an interface (of the kernel, not of the host) by its index."""
+        return self._interfaces().get(index)
+
+    def interface_index(self, name: str) -> int:
+        """The index of an interface by its name, 0 if there is none."""
+        for index, known in self._interfaces().items():
+            if known == name:
+                return index
+        return 0
+
+    def _interfaces(self) -> dict[int, str]:
+        if self._names is None:
+            self._names = {}
+            control = open_control()
+            try:
+                self._names = {row["index"]: row["name"] for row in control.call("LISTIF")}
+            except ClientError:
+                pass
+            finally:
+                control.close()
+        return self._names
