@@ -7,6 +7,7 @@ changes is in the store's open transaction and in memory when it returns; the ke
 
 from __future__ import annotations
 
+import gc
 from os import urandom
 
 from ipsectools.errno import EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, EOPNOTSUPP, KernelError
@@ -207,6 +208,16 @@ class KeyEngine:
         end without `save_traffic(clean=True)` costs no counters. SAs that are still there after a rollback stay the
         same objects, with their traffic.
         """
+        # with so many new objects that all stay, the cyclic collector would only search in vain, again and again
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            self._load(now, moves_traffic)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _load(self, now: float, moves_traffic: bool) -> None:
         known = {sa.id: sa for sa in (*self.sad.by_spi.values(), *self._departed)}
         self._departed = []
         meta: dict[str, Any] = {str(row[0]): row[1] for row in self.store.rows(META)}

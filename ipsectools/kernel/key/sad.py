@@ -265,7 +265,7 @@ def index_keys(protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> 
 class Sad:
     """All heads and SAs."""
 
-    __slots__ = ("_by_exact", "_modes", "_newest", "by_spi", "empty_heads", "heads", "larval", "serial")
+    __slots__ = ("_by_exact", "_modes", "_newest", "by_spi", "empty_heads", "heads", "larval", "serial", "version")
 
     def __init__(self) -> None:
         self.by_spi: dict[int, SecurityAssociation] = {}
@@ -273,6 +273,7 @@ class Sad:
         self.empty_heads: dict[int, SaHead] = {}
         self.larval: dict[int, SecurityAssociation] = {}  # by SPI
         self.serial = 0
+        self.version = 0  # moves when an SA comes or goes
         self._by_exact: dict[bytes, SaHead] = {}
         self._newest: dict[bytes, SaHead] = {}  # of each group (protocol, mode, addresses)
         self._modes: dict[bytes, bytes] = {}  # group key without the mode -> modes that have heads
@@ -348,6 +349,7 @@ class Sad:
         """Enters an SA as the newest of the list its state puts it in."""
         sa.head.list_of(sa).push(sa)
         self.by_spi[sa.spi] = sa
+        self.version += 1
         self.empty_heads.pop(sa.head.id, None)
         if sa.state == SASTATE_LARVAL:
             self.larval[sa.spi] = sa
@@ -357,6 +359,7 @@ class Sad:
         head = sa.head
         head.list_of(sa).remove(sa)
         del self.by_spi[sa.spi]
+        self.version += 1
         self.larval.pop(sa.spi, None)
         if head.empty:
             self.empty_heads[head.id] = head

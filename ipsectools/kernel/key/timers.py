@@ -8,8 +8,10 @@ seconds, so a clock that jumps, or a pause, only makes them due together.
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from operator import attrgetter
 
 from ipsectools.kernel.key import acquire
+from ipsectools.kernel.key.counters import SAVED_PER_TICK
 from ipsectools.kernel.key.records import expire, policy_expire
 from ipsectools.kernel.key.tables import HEADS
 from ipsectools.pfkey.constants import SASTATE_DEAD, SASTATE_DYING, SASTATE_MATURE
@@ -23,6 +25,7 @@ SEQUENCE_SOFT_LIMIT = 0xCCCCCCCC
 """80 % of 32 bits: an SA with lifetimes and without ESN asks for its successor when a sequence number is above."""
 
 _AT_ONCE = 0
+_packets_of = attrgetter("traffic.packets")
 
 
 def _due(limits: tuple[int, int, int, int], sa: SecurityAssociation) -> int | None:
@@ -56,11 +59,13 @@ def soft_due(sa: SecurityAssociation) -> int | None:
 class Timers:
     """The heap of deadlines."""
 
-    __slots__ = ("_count", "_heap")
+    __slots__ = ("_count", "_heap", "_packets", "_version")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, SecurityAssociation]] = []
         self._count = 0
+        self._packets: list[int] = []
+        self._version = -1
 
     def watch(self, sa: SecurityAssociation) -> None:
         """Computes when the SA has to be looked at next, after anything in it changed."""
@@ -86,8 +91,17 @@ class Timers:
         return list(found.values())
 
     def moved(self, sad: Sad) -> list[SecurityAssociation]:
-        """SAs whose packet counter is not what the state file has."""
-        return [sa for sa in sad.by_spi.values() if sa.traffic.packets != sa.saved_packets]
+        """SAs whose packet counter is not what the state file has.
+
+        With nothing moving this is one list of counters compared with the last one: a few ms for 100,000 SAs.
+        """
+        packets = list(map(_packets_of, sad.by_spi.values()))
+        if sad.version == self._version and packets == self._packets:
+            return []
+        found = [sa for sa in sad.by_spi.values() if sa.traffic.packets != sa.saved_packets]
+        if len(found) <= SAVED_PER_TICK:  # else not all of them will be saved now
+            self._packets, self._version = packets, sad.version
+        return found
 
 
 def tick(engine: KeyEngine, now: int) -> None:

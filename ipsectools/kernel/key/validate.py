@@ -160,9 +160,9 @@ def set_lifetimes(sa: SecurityAssociation, found: Extensions) -> None:
 
 
 def _check_identities(found: Extensions) -> None:
-    src, dst = found.get(EXT_IDENTITY_SRC), found.get(EXT_IDENTITY_DST)
-    if src is None and dst is None:
+    if EXT_IDENTITY_SRC not in found and EXT_IDENTITY_DST not in found:
         return
+    src, dst = found.get(EXT_IDENTITY_SRC), found.get(EXT_IDENTITY_DST)
     if src is None or dst is None or src[4:6] != dst[4:6]:
         raise Refused(EINVAL)
 
