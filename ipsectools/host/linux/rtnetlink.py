@@ -102,14 +102,12 @@ class Reader:
                     return None
 
     def addresses(self) -> list[Address]:
-        """All IPv4 and IPv6 addresses, in the order in which they were added."""
+        """All IPv4, then all IPv6 addresses, in the order in which they were added."""
         bodies = self._dump(_RTM_GETADDR, RTM_NEWADDR, _ADDRESS.pack(0, 0, 0, 0, 0))
         # Linux lists the younger of two IPv6 addresses first; the age in hundredths of a second is not enough alone.
-        found = [
-            (_created(body), place if body[0] == _socket.AF_INET else -place, body) for place, body in enumerate(bodies)
-        ]
-        parsed = (parse_address(body) for _created, _place, body in sorted(found))
-        return [address for address in parsed if address is not None]
+        places = [place if body[0] == _socket.AF_INET else -place for place, body in enumerate(bodies)]
+        order = sorted(range(len(bodies)), key=lambda i: (bodies[i][0], _created(bodies[i]), places[i]))
+        return [address for address in (parse_address(bodies[i]) for i in order) if address is not None]
 
     def may_change(self) -> bool:
         """True if this process may change links: a request for no link at all fails for another reason than EPERM."""
