@@ -17,7 +17,8 @@ FAKE = """#!/bin/sh
 case "$*" in
 -l) echo em0 ipsec0 ;;
 -C) echo ipsec lo ;;
--a) printf 'em0: flags=0\\n\\tinet 192.0.2.1 netmask 0xff\\n\\tinet6 2001:db8::1 prefixlen 64\\n\\tgroups: egress vpn\\n' ;;
+-a) printf 'em0: flags=0\\n\\tinet 192.0.2.1 netmask 0xff\\n\\tinet6 2001:db8::1 prefixlen 64\\n'
+    printf '\\tgroups: egress vpn\\n' ;;
 esac
 """
 
