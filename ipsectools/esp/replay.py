@@ -97,6 +97,8 @@ class ReplayWindow:
         top = last & _LOW
         near = self._near
         number = last - top + low
+        if low > top >= near:  # ahead of `last`: nearly every packet
+            return self._advance(number, limit)
         if (low >= top - near) if top >= near else low < (top - near) & _LOW:
             if low > top:
                 return self._advance(number, limit)
@@ -124,26 +126,31 @@ class ReplayWindow:
         if number > limit:
             self.needed = number
             return UNRESERVED
+        place = number >> 3
+        passed = place - (self.last >> 3)
+        if passed > 1:
+            self._pass_over(place - passed, place)
+        if passed:
+            self._ring[place & self._mask] = 1 << (number & 7)
+        else:
+            self._ring[place & self._mask] |= 1 << (number & 7)
+        self.last = number
+        return ACCEPTED
+
+    def _pass_over(self, before: int, place: int) -> None:
+        """Clears the bytes of the ring after `before` and before `place` (both counted without end)."""
         ring, mask = self._ring, self._mask
-        before, place = self.last >> 3, number >> 3
-        passed = place - before
-        if passed == 1:
-            ring[place & mask] = 0
-        elif passed > mask:
-            if isinstance(ring, bytearray):
-                self._ring = ring = bytearray(mask + 1)
-            else:
-                ring.madvise(MADV_DONTNEED)  # private anonymous memory reads as zeros after it
-        elif passed:
-            start, end = (before + 1) & mask, (place & mask) + 1
-            if start < end:
+        if place - before <= mask:
+            start, end = (before + 1) & mask, place & mask
+            if start <= end:
                 _clear(ring, start, end)
             else:
                 _clear(ring, start, mask + 1)
                 _clear(ring, 0, end)
-        ring[place & mask] |= 1 << (number & 7)
-        self.last = number
-        return ACCEPTED
+        elif isinstance(ring, bytearray):
+            self._ring = bytearray(mask + 1)
+        else:
+            ring.madvise(MADV_DONTNEED)  # private anonymous memory reads as zeros after it
 
 
 def _clear(ring: bytearray | mmap, start: int, end: int) -> None:
