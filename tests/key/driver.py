@@ -67,8 +67,8 @@ class Client:
         return self.take()
 
     def errno(self, message: bytes) -> int:
-        """The errno in the one answer to a message; the answer to a refused one is the message itself."""
-        (answer,) = self.ask(message)
+        """The errno in the (last) answer to a message; the answer to a refused one is the message itself."""
+        *_, answer = self.ask(message)
         if answer[2]:
             assert answer[:2] + message[2:3] + answer[3:] == message
         return answer[2]
