@@ -106,11 +106,22 @@ def connect(directory: str, name: str, kind: int) -> _socket.socket | None:
             os.close(descriptor)
 
 
+_ours: EmbeddedKernel | None = None
+"""The kernel that is (or was last) open in this process. All its doors share it."""
+
+
 def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -> _socket.socket | EmbeddedKernel:
     """A connection to the owner of the state directory, or the kernel itself if this process may own it.
 
     `served` demands ipsecd; `changing` says that the first request changes something.
     """
+    global _ours
+    if _ours is not None and not _ours.closed and _ours.directory == directory:
+        # Another door of this process has the kernel open here; nobody else can have it.
+        if not served and (_ours.may_change or not changing):
+            _ours.users += 1
+            return _ours
+        _ours.shut()
     connection = connect(directory, name, kind)
     if connection is not None:
         return connection
@@ -125,9 +136,9 @@ def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -
                 if not served and _may_embed(directory, changing):
                     from ipsectools.daemon.embedded import EmbeddedKernel
 
-                    kernel = EmbeddedKernel(directory, lock)
-                    lock = None
-                    return kernel
+                    embedded, lock = lock, None
+                    _ours = EmbeddedKernel(directory, embedded)
+                    return _ours
             finally:
                 if lock is not None:
                     lock.release()
@@ -182,7 +193,7 @@ class ControlDoor:
         """The operation's result. Raises KernelError (what the kernel says) or ClientError (no kernel)."""
         changing = op not in READING_OPS
         while True:
-            if self._embedded is not None and changing and not self._embedded.may_change:
+            if self._embedded is not None and not self._embedded.usable(changing):
                 self.close()
             if self._embedded is None and self._socket is None:
                 self._attach(changing)
@@ -268,7 +279,7 @@ class PfkeyConnection:
         """
         kind = message[1] if len(message) > 1 else 0
         changing = kind not in READING_MESSAGES
-        if self._embedded is not None and changing and not self._embedded.may_change:
+        if self._embedded is not None and not self._embedded.usable(changing):
             self._close_embedded()
         if self._socket is None and self._embedded is None:
             self._attach(changing)

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 
 class EmbeddedKernel:
-    """Owner of the state directory for the life of this object. Timers that were due meanwhile have fired."""
+    """Owner of the state directory until it is shut. Timers that were due meanwhile have fired.
 
-    __slots__ = ("_host", "_kernel", "_lock", "may_change")
+    The doors of this process share it; the last one to close shuts it. It may also be shut under them (`closed`), as
+    they come only to read then: they open it again, or connect to the ipsecd that has taken over.
+    """
+
+    __slots__ = ("_host", "_kernel", "_lock", "closed", "directory", "may_change", "users")
 
     def __init__(self, directory: str, lock: Ownership) -> None:
         """Raises ClientError if the state cannot be used; the lock is released then."""
@@ -39,6 +43,9 @@ class EmbeddedKernel:
             lock.release()
             raise
         self._lock = lock
+        self.directory = directory
+        self.users = 1
+        self.closed = False
         self.may_change = not self._host.live
         """False on a host where packets flow: changes are ipsecd's."""
 
@@ -50,7 +57,21 @@ class EmbeddedKernel:
         """A PF_KEY socket, the closing of which closes the kernel."""
         return EmbeddedPfkey(self)
 
+    def usable(self, changing: bool) -> bool:
+        """True if a request of this sort may come here."""
+        return not self.closed and (self.may_change or not changing)
+
     def close(self) -> None:
+        """One door less."""
+        self.users -= 1
+        if self.users == 0:
+            self.shut()
+
+    def shut(self) -> None:
+        """Lets go of the state directory."""
+        if self.closed:
+            return
+        self.closed = True
         try:
             self._kernel.close(clean=True)
             self._host.close()
@@ -70,9 +91,8 @@ class EmbeddedPfkey:
         self.only_read = True
         """No request so far changed anything, so that closing and opening again makes no difference."""
 
-    @property
-    def may_change(self) -> bool:
-        return self._owner.may_change
+    def usable(self, changing: bool) -> bool:
+        return self._owner.usable(changing)
 
     def _deliver(self, message: bytes) -> bool:
         self._inbox.append(message)
@@ -87,5 +107,6 @@ class EmbeddedPfkey:
         return self._inbox.popleft() if self._inbox else None
 
     def close(self) -> None:
-        self._door.close()
+        if not self._owner.closed:
+            self._door.close()
         self._owner.close()

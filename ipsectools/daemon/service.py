@@ -72,6 +72,7 @@ class Service:
             self._abandon()
             raise
         self._catch_signals()
+        hardening.name_process("ipsecd")
         refused = hardening.harden()
         if refused:
             log.info(f"not possible here: {', '.join(refused)}")
