@@ -1,7 +1,7 @@
 """The algorithms of `esp.algorithms` on `cryptography`: one class per family, keyed once, called for every packet.
 
 Objects are per SA and per direction of use, not safe for concurrent use, and must not survive a fork that both sides
-use: CBC keeps a running context. No key stays readable in them.
+use: CBC keeps a running context. No key shows in their repr.
 """
 
 from __future__ import annotations
