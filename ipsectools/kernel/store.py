@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 
 from ipsectools.errno import EIO, ENOSPC, EROFS, KernelError
+from ipsectools.kernel.errors import StateError, check_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
-    Value: TypeAlias = int | str | bytes | float | None
+Value: TypeAlias = "int | str | bytes | float | None"
+"""What a column may hold."""
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "StateError", "Store", "Table", "Value", "peek"]
 
 APPLICATION_ID = 0x49505365  # "IPSe"
 SCHEMA_VERSION = 1
@@ -28,10 +31,6 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
 
 _MAGIC = b"SQLite format 3\0"
 _JOURNAL_LIMIT = 4 << 20  # bytes of the write-ahead log that are kept between transactions
-
-
-class StateError(Exception):
-    """A state file or directory that this kernel must not touch; the text is one line for the user."""
 
 
 class Table:
@@ -232,6 +231,13 @@ def _check_header(path: str, version: int) -> bool:
 
 def _check_contents(path: str) -> None:
     """Raises StateError if the file is damaged. Leaves it, and what is beside it, as it was."""
+    found = peek(path, "PRAGMA quick_check(1)")
+    if found is None or found[0] != "ok":
+        raise StateError(f"{path}: not a usable state file (damaged)")
+
+
+def peek(path: str, sql: str) -> tuple[Value, ...] | None:
+    """The first row that a query of the file gives, which nobody else may have open. Changes nothing on disk."""
     log, index = f"{path}-wal", f"{path}-shm"
     # Without a log the file is all there is: nothing needs to be made beside it. With one (of a process that was
     # killed) it has to be read through it; a read-only connection neither moves the log into the file nor removes it,
@@ -243,7 +249,7 @@ def _check_contents(path: str) -> None:
     try:
         db = sqlite3.connect(uri, uri=True, timeout=0)
         try:
-            damaged = db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok"
+            row: tuple[Value, ...] | None = db.execute(sql).fetchone()
         finally:
             db.close()
     except sqlite3.Error as error:
@@ -252,8 +258,7 @@ def _check_contents(path: str) -> None:
         os.umask(previous_mask)
         if recover and not indexed and os.path.lexists(index):
             os.unlink(index)
-    if damaged:
-        raise StateError(f"{path}: not a usable state file (damaged)")
+    return row
 
 
 def _quote(path: str) -> str:
@@ -267,27 +272,3 @@ def _remove_if_empty(path: str) -> None:
             os.unlink(path)
     except OSError:
         return
-
-
-def check_file(path: str) -> None:
-    """Raises StateError unless `path` is a regular file of this user that nobody else can read."""
-    info = os.lstat(path)
-    if not stat.S_ISREG(info.st_mode):
-        raise StateError(f"{path}: not a regular file")
-    if info.st_uid != os.geteuid():
-        raise StateError(f"{path}: owned by another user (uid {info.st_uid})")
-    if info.st_nlink != 1:
-        raise StateError(f"{path}: has more than one name")
-    if info.st_mode & 0o077:
-        raise StateError(f"{path}: accessible by others (mode {stat.S_IMODE(info.st_mode):04o}, wanted 0600)")
-
-
-def check_directory(path: str) -> None:
-    """Raises StateError unless `path` is a directory of this user that nobody else can enter."""
-    info = os.lstat(path)
-    if not stat.S_ISDIR(info.st_mode):
-        raise StateError(f"{path}: not a directory")
-    if info.st_uid != os.geteuid():
-        raise StateError(f"{path}: owned by another user (uid {info.st_uid})")
-    if info.st_mode & 0o077:
-        raise StateError(f"{path}: accessible by others (mode {stat.S_IMODE(info.st_mode):04o}, wanted 0700)")

@@ -1,0 +1,46 @@
+"""Members of bridges (ifconfig addm, deletem)."""
+
+from __future__ import annotations
+
+from ipsectools.errno import EBUSY, EEXIST, EINVAL, ENOENT, KernelError
+from ipsectools.kernel import generic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.kernel import Kernel
+
+
+def add(kernel: Kernel, bridge: Interface, name: str) -> None:
+    """BRDGADD. ENOENT: no such interface; EEXIST: a member already; EBUSY: of another; EINVAL: cannot be one."""
+    member = _member(kernel, bridge, name)
+    if member.link.master is not None:
+        raise KernelError(EEXIST if member.link.master == bridge.index else EBUSY)
+    if member is bridge or member.iftype != "ether":
+        raise KernelError(EINVAL)
+    host, index = kernel.host, member.index
+    host.set_master(index, bridge.index)
+    kernel.undo(lambda: host.set_master(index, None))
+    generic.refresh(kernel, member)
+    kernel.interface_changed(member)
+
+
+def delete(kernel: Kernel, bridge: Interface, name: str) -> None:
+    """BRDGDEL. ENOENT: not a member."""
+    member = _member(kernel, bridge, name)
+    if member.link.master != bridge.index:
+        raise KernelError(ENOENT)
+    host, index, before = kernel.host, member.index, bridge.index
+    host.set_master(index, None)
+    kernel.undo(lambda: host.set_master(index, before))
+    generic.refresh(kernel, member)
+    kernel.interface_changed(member)
+
+
+def _member(kernel: Kernel, bridge: Interface, name: str) -> Interface:
+    if bridge.iftype != "bridge":
+        raise KernelError(EINVAL)
+    member = kernel.interfaces.by_name(name)
+    if member is None:
+        raise KernelError(ENOENT)
+    return member

@@ -1,0 +1,69 @@
+"""IPv4 addresses of interfaces (SIOCAIFADDR, SIOCDIFADDR; netlink's NEWADDR and DELADDR)."""
+
+from __future__ import annotations
+
+from ipsectools.errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, KernelError
+from ipsectools.host.api import IFF_BROADCAST
+from ipsectools.kernel import addresses, generic
+from ipsectools.kernel.numeric import broadcast_of, is_unspecified, parse, unparse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.kernel import Kernel
+
+NO_DESTINATION = "in_exec_nl(): Empty IFA_LOCAL/IFA_ADDRESS"
+"""What netlink says besides EINVAL of a point-to-point address without the other end."""
+
+
+def add(
+    kernel: Kernel, interface: Interface, text: str, prefixlen: int, peer: str | None, broadcast: str | None
+) -> None:
+    """Adds an address as the last one, also if it is there already, and sets UP.
+
+    On a point-to-point interface the mask is kept and shown, but only the other end is routed.
+    """
+    packed = _parse(text)
+    if not 0 <= prefixlen <= 32:
+        raise KernelError(EINVAL)
+    address = unparse(packed)
+    other = None
+    if interface.is_point_to_point:
+        if peer is None:
+            raise KernelError(EINVAL, NO_DESTINATION)
+        if is_unspecified(_parse(peer)):
+            raise KernelError(EDESTADDRREQ)
+        other = unparse(_parse(peer))
+    everybody = None
+    if interface.all_flags & IFF_BROADCAST:
+        if broadcast is not None:
+            everybody = unparse(_parse(broadcast))
+        elif prefixlen < 31:
+            everybody = unparse(broadcast_of(packed, prefixlen))
+    before = interface.addresses.get(("inet", address))
+    if before is not None:
+        addresses.take(kernel, interface, before)
+    new = kernel.interfaces.new_address("inet", address, prefixlen)
+    new.peer = other
+    new.broadcast = everybody
+    new.since = kernel.now
+    addresses.give(kernel, interface, new)
+    generic.set_up(kernel, interface, True)
+
+
+def delete(kernel: Kernel, interface: Interface, text: str | None) -> None:
+    """Removes an address, the first one if none is named. EADDRNOTAVAIL if it is not there."""
+    if text is None:
+        found = next(iter(interface.of_family("inet")), None)
+    else:
+        found = interface.addresses.get(("inet", unparse(_parse(text))))
+    if found is None:
+        raise KernelError(EADDRNOTAVAIL)
+    addresses.take(kernel, interface, found)
+
+
+def _parse(text: str) -> bytes:
+    family, packed, _zone = parse(text)
+    if family != "inet":
+        raise KernelError(EINVAL)
+    return packed

@@ -1,0 +1,299 @@
+"""The emulated kernel: one state file, one host, interfaces and the key engine, behind two doors.
+
+Every request (`request()`) is one transaction: what it changed is in the state file, and observers have been told,
+before an answer leaves. A request that fails leaves nothing behind: not in the file, not in memory, not on the host.
+
+A kernel belongs to one thread. Its work for a request does not grow with the number of SAs or interfaces, except for
+listing them all.
+"""
+
+from __future__ import annotations
+
+from ipsectools.errno import KernelError
+from ipsectools.kernel import control, if_ipsec, inet6, sync
+from ipsectools.kernel.errors import StateError
+from ipsectools.kernel.interfaces import TABLES as INTERFACE_TABLES
+from ipsectools.kernel.interfaces import Interfaces
+from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.store import Store, Table
+from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
+from ipsectools.kernel.sysctl import Sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+    from typing import Any, Protocol
+
+    from ipsectools.host.api import Host
+    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.key.sad import SecurityAssociation
+    from ipsectools.kernel.key.sockets import KeySocket
+    from ipsectools.kernel.store import Value
+
+    class Observer(Protocol):
+        """Who wants to know what a request changed: told after it was made permanent and before its answer leaves."""
+
+        def sa_changed(self, sa: SecurityAssociation) -> None: ...
+        def sa_removed(self, sa: SecurityAssociation) -> None: ...
+        def interface_changed(self, interface: Interface) -> None: ...
+        def interface_removed(self, index: int) -> None: ...
+        def sysctl_changed(self, name: str) -> None: ...
+        def reloaded(self) -> None:
+            """A request was undone: all interfaces and SAs are new objects now."""
+
+
+class Kernel:
+    """Raises StateError on opening if the state file cannot be used."""
+
+    def __init__(self, state_path: str | None, host: Host, now: float, *, moves_traffic: bool = True) -> None:
+        """`moves_traffic` False: no data path will be attached (see `KeyEngine.load`)."""
+        self.host = host
+        self.now = now
+        self.observers: list[Observer] = []
+        self.interface_counters: Callable[[int], tuple[int, int, int, int, int, int] | None] | None = None
+        """Set by the data path: FreeBSD's counters of an ipsec interface, by index (see `host.api.Link.statistics`)."""
+        self.ipsec_statistics: Callable[[], dict[str, Any]] | None = None
+        """Set by the data path: what the op STATISTICS answers (see `kernel.statistics`)."""
+        self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
+        tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *KeyEngine.TABLES, *sync.TABLES, *self._host_tables.values()]
+        self.store = Store(state_path, tables)
+        self._undo: list[Callable[[], None]] = []
+        self._events: dict[tuple[object, ...], tuple[Any, ...]] = {}
+        self._in_request = False
+        self._telling = False
+        self.undelivered = 0
+        """The errno of the last request's answer: ENOBUFS if its requester had no room for it."""
+        self._request = _Request(self)
+        self.sysctl: Sysctl = Sysctl(self.store)
+        self.interfaces = Interfaces(self.store)
+        self.local_addresses: dict[tuple[str, int], int] = {}
+        """How often the host has an address, by (text, zone); the zone is 0 unless it is link-local."""
+        self.next_expiry = 0.0
+        """When the next IPv6 address of a simulated host expires, at the earliest."""
+        self.send_fibs: set[int] = set()
+        self._moves_traffic = moves_traffic
+        self.engine = KeyEngine(self.store, self.sysctl.value)
+        self.engine.observers.append(self)
+        try:
+            with self.request(now):
+                self._load()
+                sync.reconcile(self)
+        except KernelError as error:
+            self.store.close()
+            raise StateError(f"{state_path}: {error}") from None
+        except (AssertionError, KeyError, ValueError):
+            self.store.close()
+            raise StateError(f"{state_path}: not a usable state file (rows that do not fit together)") from None
+
+    # requests
+
+    def request(self, now: float) -> _Request:
+        """The context of one request. Not to be nested, but an observer may make requests of its own."""
+        self.now = now
+        return self._request
+
+    def _begin(self) -> None:
+        assert not self._in_request
+        self._in_request = True
+
+    def _finish(self) -> None:
+        try:
+            self.store.commit()
+        except KernelError:
+            self._abort()
+            raise
+        self._undo.clear()
+        self._in_request = False
+        if not self._telling:
+            self._tell_observers()
+            self.undelivered = self.engine.flush_outbox()
+
+    def _tell_observers(self) -> None:
+        self._telling = True
+        try:
+            while self._events:
+                name, *values = self._events.pop(next(iter(self._events)))
+                for observer in self.observers:
+                    getattr(observer, name)(*values)
+        finally:
+            self._telling = False
+
+    def _abort(self) -> None:
+        touched = self.store.changed or bool(self._undo)
+        self.store.rollback()
+        undo, self._undo = self._undo, []
+        for step in reversed(undo):
+            try:
+                step()
+            except KernelError:
+                continue  # the host has gone on; what it has now is read below
+        self._events.clear()
+        if not self._telling:
+            self.engine.drop_outbox()
+        if touched:
+            self._load()
+            try:
+                # A host that could not be taken back completely is followed.
+                sync.reconcile(self)
+                self.store.commit()
+            except KernelError:
+                self.store.rollback()
+            self._events.clear()
+        self._in_request = False
+        if touched:
+            self._tell("reloaded")
+            if not self._telling:
+                self._tell_observers()
+
+    def undo(self, step: Callable[[], None]) -> None:
+        """Registers what takes back a change of the host, if this request fails.
+
+        A host that keeps its rows in the state file is taken back with the file.
+        """
+        if not self._host_tables:
+            self._undo.append(step)
+
+    def _load(self) -> None:
+        """Memory as the state file has it, links as the host has them."""
+        self.host.load(_HostRows(self.store, self._host_tables))
+        self.sysctl.load()
+        self.interfaces = Interfaces(self.store)
+        self.interfaces.load()
+        self.engine.load(self.now, moves_traffic=self._moves_traffic)
+        sync.attach(self)
+        if_ipsec.find_local_addresses(self)
+
+    # what happened
+
+    def _tell(self, name: str, *values: object) -> None:
+        key = (name, *(id(value) if not isinstance(value, (int, str)) else value for value in values))
+        self._events.pop(key, None)
+        self._events[key] = (name, *values)
+
+    def interface_changed(self, interface: Interface) -> None:
+        self._tell("interface_changed", interface)
+
+    def link_state_changed(self, interface: Interface) -> None:
+        """UP or RUNNING is another now."""
+        inet6.attach_link_local(self, interface)
+        inet6.finish_detection(self, interface)
+        self.interface_changed(interface)
+
+    def interface_removed(self, interface: Interface) -> None:
+        self._events.pop(("interface_changed", id(interface)), None)
+        self._tell("interface_removed", interface.index)
+
+    def sysctl_changed(self, name: str) -> None:
+        self._tell("sysctl_changed", name)
+
+    def sa_changed(self, sa: SecurityAssociation) -> None:
+        """The key engine says so."""
+        self._tell("sa_changed", sa)
+
+    def sa_removed(self, sa: SecurityAssociation) -> None:
+        """The key engine says so."""
+        self._events.pop(("sa_changed", id(sa)), None)
+        self._tell("sa_removed", sa)
+
+    # doors
+
+    def control(self, op: str, args: dict[str, Any], now: float, privileged: bool = True) -> Any:
+        """One request of ifconfig(8), sysctl(8), ...: an operation of CONTRIBUTING's table. Raises KernelError.
+
+        `args` may be anything that a hostile client sent; `privileged` says that the client is root or the owner.
+        """
+        self.host.process_events()
+        with self.request(now):
+            return control.perform(self, op, args, privileged)
+
+    def open_pfkey(self, deliver: Callable[[bytes], bool]) -> PfkeySocket:
+        """A PF_KEY socket; what is sent to it goes to `deliver`, which says False if it has no room."""
+        return PfkeySocket(self, self.engine.open_socket(deliver))
+
+    def tick(self, now: float) -> None:
+        """Lets the timers fire that are due; to be called once a second. Raises KernelError if nothing can be kept."""
+        self.host.process_events()
+        with self.request(now):
+            self.engine.tick(now)
+            inet6.expire(self)
+
+    def host_changed(self, now: float) -> None:
+        """Takes over what happened to the host's links and addresses. Raises KernelError if it cannot be kept."""
+        if self._in_request:
+            return  # by this request itself, which knows
+        with self.request(now):
+            sync.follow(self)
+
+    def close(self, clean: bool = True) -> None:
+        """Lets go of the state file. `clean`: no packets move any more, so all counters are kept exactly as they are.
+
+        Without it everything is as if the process had been killed.
+        """
+        try:
+            if clean:
+                with self.request(self.now):
+                    self.engine.save_traffic(self.now, clean=True)
+        except KernelError:
+            pass  # no room: the next start goes on above what was reserved
+        finally:
+            self.store.close()
+
+
+class _Request:
+    __slots__ = ("_kernel",)
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def __enter__(self) -> None:
+        self._kernel._begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._kernel._finish()
+        else:
+            self._kernel._abort()
+
+
+class PfkeySocket:
+    """A PF_KEY socket of a kernel, open until `close`."""
+
+    __slots__ = ("_kernel", "_socket")
+
+    def __init__(self, kernel: Kernel, socket: KeySocket) -> None:
+        self._kernel = kernel
+        self._socket = socket
+
+    def send(self, message: bytes, now: float) -> int:
+        """One message; 0, or FreeBSD's errno if the write itself fails. Replies have gone to `deliver` by then."""
+        try:
+            with self._kernel.request(now):
+                errno = self._socket.send(message, now)
+        except KernelError as error:
+            return error.errno
+        return errno or self._kernel.undelivered
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _HostRows:
+    """A simulated host's tables in the state file (`host.api.Rows`)."""
+
+    __slots__ = ("_store", "_tables")
+
+    def __init__(self, store: Store, tables: dict[str, Table]) -> None:
+        self._store = store
+        self._tables = tables
+
+    def read(self, table: str) -> Iterable[tuple[Value, ...]]:
+        return self._store.rows(self._tables[table])
+
+    def put(self, table: str, row: Sequence[Value]) -> None:
+        self._store.put(self._tables[table], row)
+
+    def delete(self, table: str, key: int | str) -> None:
+        self._store.delete(self._tables[table], key)

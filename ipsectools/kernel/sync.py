@@ -1,0 +1,199 @@
+"""The host's links and addresses beside our interfaces: found again at start, followed while we run.
+
+At start the state file is right: what the host has lost is made again. Later the host is right: what is taken away
+there is gone here too.
+"""
+
+from __future__ import annotations
+
+from ipsectools.errno import KernelError
+from ipsectools.host.api import IFF_UP
+from ipsectools.kernel import addresses, cloners, generic, if_ipsec, nd6
+from ipsectools.kernel.cloners import CLONERS, alias_of, equip
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.host.api import Address, Link
+    from ipsectools.kernel.interfaces import Interface, InterfaceAddress
+    from ipsectools.kernel.kernel import Kernel
+
+TABLES = (cloners.BEGUN_TABLE,)
+
+
+def attach(kernel: Kernel) -> None:
+    """Puts the host's links beside the interfaces, as far as it has them. Changes nothing in the state file."""
+    links = {link.index: link for link in kernel.host.links()}
+    for interface in kernel.interfaces:
+        link = links.get(interface.index)
+        if link is not None and _is_of(interface, link):
+            interface.link = link
+        equip(interface)
+
+
+def _is_of(interface: Interface, link: Link) -> bool:
+    """Whether the link can be the interface's device."""
+    return interface.cloner is None or link.kind in CLONERS[interface.cloner].kinds
+
+
+def reconcile(kernel: Kernel) -> None:
+    """At start: interfaces find their links, by name and else by index; what the host lost is made again."""
+    cloners.clean_up(kernel)
+    links = {link.name: link for link in kernel.host.links()}
+    missing = []
+    for interface in list(kernel.interfaces):
+        link = links.get(interface.name)
+        if link is not None and _is_of(interface, link):
+            _rebind(kernel, interface, links.pop(interface.name))
+        else:
+            missing.append(interface)
+    by_index = {link.index: link for link in links.values()}
+    lost = []
+    for interface in missing:
+        link = by_index.get(interface.index)
+        if link is not None and _is_of(interface, link) and (interface.cloner is None) == _is_hardware(link):
+            _rebind(kernel, interface, links.pop(by_index.pop(link.index).name))
+        elif interface.cloner is None or interface.unit is None:
+            cloners.forget(kernel, interface)
+        else:
+            lost.append(interface)
+    while lost:
+        unit = lost[0].unit
+        assert unit is not None
+        together = kernel.interfaces.of_unit(lost[0].cloner or "", unit)
+        _make_again(kernel, together)
+        lost = [each for each in lost if each not in together]
+    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), at_start=True)
+    for interface in kernel.interfaces:
+        if interface.fib:
+            kernel.host.set_receive_fib(interface.index, interface.fib)
+    generic.apply_send_fibs(kernel)
+
+
+def _is_hardware(link: Link) -> bool:
+    return not any(link.kind and link.kind in cloner.kinds for cloner in CLONERS.values())
+
+
+def follow(kernel: Kernel) -> None:
+    """Later: links that came, went, or changed, and their addresses."""
+    links = {link.index: link for link in kernel.host.links()}
+    for interface in list(kernel.interfaces):
+        link = links.get(interface.index)
+        if link is not None and _is_of(interface, link):
+            _rebind(kernel, interface, links.pop(interface.index))
+        else:
+            cloners.forget(kernel, interface)
+    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), at_start=False)
+
+
+def _rebind(kernel: Kernel, interface: Interface, link: Link) -> None:
+    """The link of an interface as the host has it now, and what follows from it."""
+    before = interface.to_row()
+    shown = interface.all_flags, interface.link.lladdr, interface.link.master
+    was_up = interface.up
+    interface.link = link
+    interface.up = bool(link.flags & IFF_UP)
+    interface.mtu = link.mtu
+    if interface.cloner is None:
+        interface.iftype = link.type
+    if link.alias != alias_of(interface.description):
+        interface.description = link.alias
+    if link.name != interface.name:
+        kernel.interfaces.rename(interface, link.name)
+    if link.index != interface.index:
+        kernel.interfaces.set_index(interface, link.index)
+        if_ipsec.renew_policies(kernel, interface)
+    if interface.to_row() != before:
+        kernel.interfaces.save(interface)
+    if interface.up != was_up:
+        kernel.link_state_changed(interface)
+    elif interface.to_row() != before or shown != (interface.all_flags, link.lladdr, link.master):
+        kernel.interface_changed(interface)
+
+
+def _make_again(kernel: Kernel, together: list[Interface]) -> None:
+    """Makes a lost device. If the host refuses, the interface stays in the books and is tried at the next start."""
+    host = kernel.host
+    try:
+        indices = cloners.restore(host, [cloners.Device(kernel, interface) for interface in together])
+    except KernelError:
+        return
+    for interface, index in zip(together, indices, strict=True):
+        link = host.link(index)
+        if link is not None:
+            _rebind(kernel, interface, link)
+
+
+def _take_over(kernel: Kernel, new: list[Link], at_start: bool) -> None:
+    """Enters links that nobody knew yet, and brings all addresses up to date."""
+    entered = [_enter(kernel, link) for link in new]
+    by_index: dict[int, list[Address]] = {}
+    for address in kernel.host.addresses():
+        by_index.setdefault(address.index, []).append(address)
+    for interface in kernel.interfaces:
+        _take_addresses(kernel, interface, by_index.get(interface.index, ()), at_start)
+    for interface in entered:
+        # Whoever has IPv6 addresses already has IPv6 enabled.
+        interface.nd6 |= nd6.initial(kernel, interface)
+        if interface.of_family("inet6"):
+            interface.nd6 &= ~nd6.IFDISABLED
+        kernel.interfaces.save(interface)
+        kernel.interface_changed(interface)
+
+
+def _enter(kernel: Kernel, link: Link) -> Interface:
+    if link.type == "loop":
+        interface = kernel.interfaces.add(link, cloner="lo", unit=0)
+        equip(interface)
+        interface.options = interface.capabilities
+        kernel.interfaces.join(interface, "lo")
+        return interface
+    return kernel.interfaces.add(link)
+
+
+def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address] | tuple[()], at_start: bool) -> None:
+    present = {(each.family, each.address): each for each in found}
+    for key, known in list(interface.addresses.items()):
+        if key not in present:
+            addresses.drop(kernel, interface, known)
+    for key, there in present.items():
+        here = interface.addresses.get(key)
+        if here is None:
+            here = kernel.interfaces.new_address(there.family, there.address, there.prefixlen)
+            here.peer, here.broadcast, here.host_flags = there.peer, there.broadcast, there.flags
+            _renew_lifetimes(kernel, here, there)
+            addresses.enter(kernel, interface, here)
+            if there.family == "inet6" and interface.nd6 & nd6.IFDISABLED:
+                interface.nd6 &= ~nd6.IFDISABLED
+                kernel.interfaces.save(interface)
+        elif _differs(kernel, interface, here, there):
+            addresses.enter(kernel, interface, here)
+
+
+def _differs(kernel: Kernel, interface: Interface, here: InterfaceAddress, there: Address) -> bool:
+    """Takes over what is different on the host. The mask of a point-to-point address is ours alone."""
+    changed = False
+    if here.peer != there.peer or (here.peer is None and here.prefixlen != there.prefixlen):
+        here.peer, here.prefixlen = there.peer, there.prefixlen
+        changed = True
+    if here.host_flags != there.flags:
+        here.host_flags = there.flags
+        changed = True
+    if (there.preferred, there.valid) != here.seen and kernel.host.live:
+        expected = here.left(here.pltime, kernel.now), here.left(here.vltime, kernel.now)
+        told = (there.preferred, there.valid)
+        if not all(_is_about(one, other) for one, other in zip(expected, told, strict=True)):
+            _renew_lifetimes(kernel, here, there)
+            changed = True
+        here.seen = told
+    return changed
+
+
+def _is_about(one: int | None, other: int | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) <= 2
+
+
+def _renew_lifetimes(kernel: Kernel, here: InterfaceAddress, there: Address) -> None:
+    here.pltime, here.vltime, here.since = there.preferred, there.valid, kernel.now
+    here.seen = there.preferred, there.valid
