@@ -118,9 +118,11 @@ class Counters:
             traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
         if sa.ledger_key and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
             mark = self.ledger.mark(sa.ledger_key)
-            if mark == traffic.iv_limit or traffic.iv >= traffic.iv_limit:
+            used_up = traffic.iv >= traffic.iv_limit
+            if used_up or mark == traffic.iv_limit:
                 first, traffic.iv_limit = self.ledger.reserve(sa.ledger_key)
-                traffic.iv = max(traffic.iv, first)
+                if used_up:
+                    traffic.iv = first
         self._write(sa)
 
     def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:

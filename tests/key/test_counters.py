@@ -1,0 +1,297 @@
+"""No sequence number, IV or received packet twice: reservations, the ledger of keys, restarts of both kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipsectools.kernel.key.counters import RECEIVE_BLOCK, RECEIVE_BLOCK_MAX
+from ipsectools.kernel.key.ledger import BLOCK, Ledger
+from ipsectools.kernel.key.sad import SecurityAssociation
+from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META
+from ipsectools.kernel.store import Store
+from ipsectools.pfkey.constants import EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305, SADB_FLUSH
+from ipsectools.pfkey.message import build
+from tests.key.driver import A, B, Client, Driver, add
+
+COUNTER_KEYS = [(EALG_AESCTR, 20), (EALG_AESGCM16, 20), (EALG_CHACHA20POLY1305, 36)]
+
+
+@pytest.fixture
+def client() -> Client:
+    return Driver().client()
+
+
+def sa_of(client: Client, spi: int = 0x1000) -> SecurityAssociation:
+    return client.driver.engine.sad.by_spi[spi]
+
+
+def gcm(spi: int = 0x1000, key: bytes = bytes(20)) -> bytes:
+    return add(spi, key=key, encrypt=EALG_AESGCM16)
+
+
+class Sender:
+    """A data path that sends with every SA it is given and remembers what it has used."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self.sequences: set[tuple[int, int]] = set()
+        self.ivs: set[tuple[bytes, int]] = set()
+
+    def send(self, sa: SecurityAssociation) -> None:
+        traffic = sa.traffic
+        counts = bool(sa.ledger_key)
+        if traffic.sequence >= traffic.sequence_limit or (counts and traffic.iv >= traffic.iv_limit):
+            self.driver.engine.reserve(sa)
+            self.driver.store.commit()
+        traffic.sequence += 1
+        assert traffic.sequence <= traffic.sequence_limit
+        assert (sa.id, traffic.sequence) not in self.sequences
+        self.sequences.add((sa.id, traffic.sequence))
+        if counts:
+            assert traffic.iv < traffic.iv_limit
+            assert (sa.encryption_key, traffic.iv) not in self.ivs
+            self.ivs.add((sa.encryption_key, traffic.iv))
+            traffic.iv += 1
+        traffic.packets += 1
+
+
+def test_first_reservation(client: Client) -> None:
+    client.ask(add())
+    traffic = sa_of(client).traffic
+    assert (traffic.sequence, traffic.sequence_limit, traffic.iv, traffic.iv_limit) == (0, FIRST_BLOCK, 0, 0)
+    assert sa_of(client).ledger_key == b""
+
+
+@pytest.mark.parametrize(("encrypt", "size"), COUNTER_KEYS)
+def test_a_fresh_counter_key_starts_at_0(client: Client, encrypt: int, size: int) -> None:
+    client.ask(add(key=bytes(size), encrypt=encrypt))
+    traffic = sa_of(client).traffic
+    assert (traffic.iv, traffic.iv_limit) == (0, BLOCK)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_restart(client: Client, clean: bool) -> None:
+    driver = client.driver
+    sender = Sender(driver)
+    client.ask(add(0x1000))
+    client.ask(gcm(0x1001))
+    client.ask(add(0x1002))  # never used
+    for _ in range(5):
+        sender.send(sa_of(client, 0x1000))
+        sender.send(sa_of(client, 0x1001))
+    for _ in range(3):
+        driver.restart(clean)
+        client = driver.client()
+        for _ in range(5):
+            sender.send(sa_of(client, 0x1000))
+            sender.send(sa_of(client, 0x1001))
+    if clean:
+        assert sa_of(client, 0x1000).traffic.sequence == 20
+        assert sa_of(client, 0x1001).traffic.iv == 20
+        assert sa_of(client, 0x1000).traffic.packets == 20
+        assert sa_of(client, 0x1002).traffic.sequence == 0
+    else:
+        assert sa_of(client, 0x1000).traffic.sequence == 3 * FIRST_BLOCK + 5
+
+
+def test_a_process_that_never_sends_may_end_without_warning() -> None:
+    driver = Driver()
+    client = driver.client()
+    client.ask(add())
+    driver.engine.save_traffic(driver.now, clean=True)
+    driver.store.commit()
+    for _ in range(3):
+        driver.engine = type(driver.engine)(driver.store, driver.sysctl.__getitem__)
+        driver.engine.load(driver.now, moves_traffic=False)
+    assert driver.engine.sad.by_spi[0x1000].traffic.sequence == 0
+
+
+def test_blocks_run_out(client: Client) -> None:
+    sender = Sender(client.driver)
+    client.ask(gcm())
+    traffic = sa_of(client).traffic
+    traffic.sequence, traffic.iv = FIRST_BLOCK - 3, BLOCK - 3
+    for _ in range(10):
+        sender.send(sa_of(client))
+    assert (traffic.sequence, traffic.iv) == (FIRST_BLOCK + 7, BLOCK + 7)
+    client.driver.restart(clean=False)
+    assert sa_of(client).traffic.sequence == 2 * FIRST_BLOCK
+    assert sa_of(client).traffic.iv == 2 * BLOCK
+
+
+def test_asking_early_loses_nothing(client: Client) -> None:
+    client.ask(gcm())
+    traffic = sa_of(client).traffic
+    traffic.sequence, traffic.iv = FIRST_BLOCK // 2, BLOCK // 2
+    client.driver.engine.reserve(sa_of(client))
+    assert (traffic.sequence, traffic.sequence_limit) == (FIRST_BLOCK // 2, 2 * FIRST_BLOCK)
+    assert (traffic.iv, traffic.iv_limit) == (BLOCK // 2, 2 * BLOCK)
+    client.driver.engine.reserve(sa_of(client))
+    assert (traffic.sequence_limit, traffic.iv_limit) == (2 * FIRST_BLOCK, 2 * BLOCK)
+
+
+@pytest.mark.parametrize("end", ["flush", "flush and kill", "kill"])
+def test_a_key_that_comes_back_continues(client: Client, end: str) -> None:
+    driver = client.driver
+    sender = Sender(driver)
+    client.ask(gcm())
+    for _ in range(7):
+        sender.send(sa_of(client))
+    if "flush" in end:
+        client.ask(build(SADB_FLUSH, 0))
+        sender.sequences.clear()  # the next SA is another one, which counts from 1 again
+    if "kill" in end:
+        driver.restart(clean=False)
+        client = driver.client()
+    if "flush" in end:
+        client.ask(gcm())
+    sender.send(sa_of(client))
+    assert sa_of(client).traffic.iv == BLOCK + 1
+    client.ask(gcm(0x2000, key=bytes(19) + b"x"))  # another salt: another key
+    assert sa_of(client, 0x2000).traffic.iv == 0
+
+
+def test_two_sas_with_one_key_share_its_counter(client: Client) -> None:
+    sender = Sender(client.driver)
+    client.ask(gcm(0x1000))
+    client.ask(gcm(0x1001))
+    one, two = sa_of(client, 0x1000), sa_of(client, 0x1001)
+    assert (one.traffic.iv, two.traffic.iv) == (0, BLOCK)
+    one.traffic.iv, two.traffic.iv = BLOCK - 2, 2 * BLOCK - 2
+    client.driver.engine.reserve(one)  # nothing behind its block is free: it uses that up first
+    assert (one.traffic.iv, one.traffic.iv_limit) == (BLOCK - 2, BLOCK)
+    for _ in range(5):
+        sender.send(one)
+        sender.send(two)
+    assert {iv for _, iv in sender.ivs} == {
+        *range(BLOCK - 2, BLOCK),
+        *range(2 * BLOCK - 2, 2 * BLOCK + 3),
+        *range(3 * BLOCK, 3 * BLOCK + 3),
+    }
+
+
+@pytest.mark.parametrize("damage", ["secret gone", "mark of another kind", "secret of another kind"])
+def test_without_a_ledger_counter_keys_do_not_send(client: Client, damage: str) -> None:
+    driver = client.driver
+    client.ask(gcm())
+    client.ask(add(0x1001))
+    if damage == "secret gone":
+        driver.store.delete(META, "ledger_secret")
+    elif damage == "secret of another kind":
+        driver.store.put(META, ("ledger_secret", 5))
+    else:
+        driver.store.put(LEDGER, (bytes(32), b"abc"))
+    driver.store.commit()
+    driver.restart(clean=False)
+    client = driver.client()
+    assert "cannot be read" in sa_of(client).no_send_reason
+    assert sa_of(client, 0x1001).no_send_reason == ""
+    client.ask(gcm(0x1002, key=bytes(range(20))))
+    assert "cannot be read" in sa_of(client, 0x1002).no_send_reason
+    assert sa_of(client, 0x1002).traffic.iv_limit == 0
+
+
+def test_keys_are_not_in_the_ledger_nor_in_texts(client: Client) -> None:
+    key = bytes(range(20))
+    client.ask(gcm(key=key))
+    assert all(key not in bytes(row[0]) for row in client.driver.store.rows(LEDGER))
+    assert key.hex() not in repr(sa_of(client))
+
+
+def test_old_esp_does_not_send(client: Client) -> None:
+    client.ask(add(flags=1))
+    assert "1827" in sa_of(client).no_send_reason
+
+
+def test_the_ledger_forgets_safely() -> None:
+    """Only keys without an SA, and whoever is forgotten starts above where it was."""
+    store = Store(None, (META, LEDGER))
+    ledger = Ledger(store, limit=3)
+    ledger.load(None, None)
+    held = ledger.fingerprint(20, b"held")
+    ledger.hold(held)
+    ledger.reserve(held)
+    old = ledger.fingerprint(20, b"old")
+    for _ in range(3):
+        ledger.reserve(old)
+    for number in range(10):
+        ledger.reserve(ledger.fingerprint(20, b"%d" % number))
+    again = Ledger(store, limit=3)
+    again.load(
+        *(
+            next((row[1] for row in store.rows(META) if row[0] == name), None)
+            for name in ("ledger_secret", "ledger_floor")
+        )
+    )
+    for each in (ledger, again):
+        assert each.mark(held) == BLOCK
+        assert each.mark(old) >= 3 * BLOCK
+        assert each.mark(ledger.fingerprint(20, b"0")) >= 3 * BLOCK
+    assert len(list(store.rows(LEDGER))) <= 5
+
+
+def test_received_packets_are_reserved_too(client: Client) -> None:
+    driver = client.driver
+    client.ask(add(replay=32))
+    sa = sa_of(client)
+    limits = []
+    now = float(driver.now)
+    for high in (1, 65, 200, 500, 1200):
+        driver.engine.reserve_received(sa, high, now)
+        limits.append(sa.traffic.received_limit - high)
+        sa.traffic.received_high = high
+        now += 0.5
+    driver.store.commit()
+    assert limits == [RECEIVE_BLOCK << times for times in range(5)]
+    limit = sa.traffic.received_limit
+    driver.restart(clean=False)
+    assert sa_of(client).traffic.received_high == limit
+    driver.engine.reserve_received(sa_of(client), limit + 1, now)
+    assert sa_of(client).traffic.received_limit == limit + 1 + RECEIVE_BLOCK
+
+
+def test_the_receive_block_has_bounds(client: Client) -> None:
+    driver = client.driver
+    client.ask(add(replay=32))
+    sa = sa_of(client)
+    for high in range(100):
+        driver.engine.reserve_received(sa, high, driver.now)
+    assert sa.receive_block == RECEIVE_BLOCK_MAX
+    driver.engine.reserve_received(sa, 100, driver.now + 100)
+    assert sa.receive_block == RECEIVE_BLOCK
+
+
+def test_clean_end_keeps_the_window(client: Client) -> None:
+    driver = client.driver
+    client.ask(add(replay=32))
+    sa = sa_of(client)
+    driver.engine.reserve_received(sa, 10, driver.now)
+    sa.traffic.received_high, sa.traffic.packets = 10, 10
+    driver.restart()
+    assert sa_of(client).traffic.received_high == 10
+
+
+def test_big_numbers_survive(client: Client) -> None:
+    driver = client.driver
+    client.ask(add(flags=0x400))
+    sa = sa_of(client)
+    sa.traffic.sequence = sa.traffic.sequence_limit = 2**64 - 1
+    sa.traffic.packets = 1
+    driver.restart()
+    assert sa_of(client).traffic.sequence == 2**64 - 1
+
+
+def test_statistics_are_saved_bit_by_bit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick writes a bounded number of rows; in the end all are written."""
+    monkeypatch.setattr("ipsectools.kernel.key.timers.SAVED_PER_TICK", 3)
+    driver = client.driver
+    save = driver.engine.counters.save
+    monkeypatch.setattr(driver.engine.counters, "save", lambda moved: save(moved, 3))
+    for spi in range(1000, 1010):
+        client.ask(add(spi, A, B))
+        sa_of(client, spi).traffic.packets = 7
+    unsaved = []
+    for _ in range(5):
+        driver.tick()
+        unsaved.append(sum(sa.saved_packets != 7 for sa in driver.engine.sad.by_spi.values()))
+    assert unsaved == [7, 4, 1, 0, 0]
