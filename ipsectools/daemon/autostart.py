@@ -19,17 +19,8 @@ class CannotStart(Exception):
 def command(directory: str, ready: int) -> list[str]:
     """The command line of a background ipsecd for a state directory."""
     launcher = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "launch.py")
-    return [
-        sys.executable,
-        "-I",
-        "-S",
-        launcher,
-        "ipsecd",
-        "--foreground",
-        "--quiet",
-        f"--ready-descriptor={ready}",
-        directory,
-    ]
+    options = ["--foreground", f"--ready-descriptor={ready}", f"--state={directory}"]
+    return [sys.executable, "-I", "-S", launcher, "ipsecd", *options]
 
 
 def start(directory: str, patience: float) -> None:

@@ -156,7 +156,7 @@ def _may_embed(directory: str, changing: bool) -> bool:
     from ipsectools.kernel import statedir
 
     try:
-        if os.stat(f"{directory}/state.db").st_size > LARGE_STATE:
+        if os.stat(f"{directory}/{statedir.STATE_FILE}").st_size > LARGE_STATE:
             return False
     except OSError:
         pass

@@ -6,9 +6,11 @@ from collections import deque
 from time import time
 
 from ipsectools.daemon.client import READING_MESSAGES, ClientError
-from ipsectools.host import find_host
+from ipsectools.errno import KernelError
+from ipsectools.host import HostError, find_host
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.kernel import Kernel
+from ipsectools.kernel.statedir import STATE_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,11 +33,14 @@ class EmbeddedKernel:
         try:
             lock.sign("command")
             self._host = find_host()
-            self._kernel = Kernel(f"{directory}/state.db", self._host, time())
+            self._kernel = Kernel(f"{directory}/{STATE_FILE}", self._host, time(), moves_traffic=False)
             self._kernel.tick(time())
-        except StateError as error:
+        except (StateError, HostError) as error:
             lock.release()
             raise ClientError(str(error)) from None
+        except KernelError as error:
+            lock.release()
+            raise ClientError(f"{directory}: {error}") from None
         except OSError as error:
             lock.release()
             raise ClientError(f"{error.filename or directory}: {error.strerror}") from None

@@ -18,6 +18,7 @@ from ipsectools.errno import KernelError
 from ipsectools.host import HostError, find_host
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.kernel import Kernel
+from ipsectools.kernel.statedir import STATE_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Service:
         self._servers: list[ControlServer | PfkeyServer] = []
         self._loop = Loop(self._tick, self._woken, log.failure)
         try:
-            self.host, self.kernel = self._open_kernel()
+            self.host = self._find_host()
+            self.kernel = self._open_kernel()
             self._start_forwarding()
             self._listen()
         except OSError as error:
@@ -79,15 +81,20 @@ class Service:
         self._notifier.send("READY=1", f"STATUS={self._summary()}")
         log.notice(f"serving {directory} ({'live' if self.host.live else 'simulated'})")
 
-    def _open_kernel(self) -> tuple[Host, Kernel]:
+    def _find_host(self) -> Host:
         try:
-            host = find_host()
-            kernel = Kernel(f"{self.directory}/state.db", host, time())
-        except (StateError, HostError) as error:
+            return find_host()
+        except (KernelError, HostError) as error:
             raise CannotServe(str(error)) from None
-        for descriptor in host.watch(self._host_changed):
-            self._loop.add(descriptor, self._host_event)
-        return host, kernel
+
+    def _open_kernel(self) -> Kernel:
+        try:
+            kernel = Kernel(f"{self.directory}/{STATE_FILE}", self.host, time(), moves_traffic=self.host.live)
+            for descriptor in self.host.watch(self._host_changed):
+                self._loop.add(descriptor, self._host_event)
+        except (KernelError, StateError) as error:
+            raise CannotServe(str(error)) from None
+        return kernel
 
     def _start_forwarding(self) -> None:
         if not self.host.live:
@@ -141,7 +148,11 @@ class Service:
         if self.forwarder is not None:
             self.forwarder.stop()
         if hasattr(self, "kernel"):
-            self.kernel.close(clean=True)
+            try:
+                self.kernel.close(clean=True)
+            except KernelError as error:
+                self.log.error(f"state: {error}")
+        if hasattr(self, "host"):
             self.host.close()
         with contextlib.suppress(ValueError):
             signal.set_wakeup_fd(-1)
