@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     Check = Callable[[Any], bool]
     Perform = Callable[[Kernel, dict[str, Any]], Any]
 
-TEXT_LENGTH = 4096
-"""Bytes that an argument may have; what may be shorter is checked where it belongs."""
-
 
 def perform(kernel: Kernel, op: object, args: object, privileged: bool) -> Any:
     """Checks and performs one operation. Raises KernelError."""
@@ -68,13 +65,15 @@ class Operation:
 
 
 def _is_text(value: Any) -> bool:
-    if not isinstance(value, str) or len(value) > TEXT_LENGTH or "\0" in value:
+    """A text that a C program could give. How long it may be is checked where it belongs."""
+    if not isinstance(value, str) or "\0" in value:
         return False
     try:
         # Arguments that are not UTF-8 come as Python has them, with lone surrogates of one kind.
-        return len(value.encode("utf-8", "surrogateescape")) <= TEXT_LENGTH
+        value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return False
+    return True
 
 
 def _is_within(least: int, most: int) -> Check:
