@@ -114,7 +114,7 @@ def text_of(sockaddr: bytes, interface_name: Callable[[int], str | None]) -> str
     """The address in numbers, with its zone if it has one."""
     if sockaddr[1] == AF_INET:
         return _socket.inet_ntop(_socket.AF_INET, sockaddr[4:8])
-    if sockaddr[24:28] == b"\0\0\0\0":
+    if sockaddr[24:28] in (b"\0\0\0\0", b""):
         return _socket.inet_ntop(_socket.AF_INET6, sockaddr[8:24])
     return sockaddrs.to_text(sockaddr, interface_name if _zone_is_a_link(sockaddr[8:24]) else None)
 

@@ -7,11 +7,13 @@ without error has sequence number 0 or an error was printed; it waits a second a
 from __future__ import annotations
 
 import os
+from struct import error as StructError
 from sys import byteorder as _BYTEORDER
 from time import sleep, time
 
 from ipsectools.errno import EAGAIN, ENOBUFS, ENOENT, strerror
 from ipsectools.pfkey import constants as c
+from ipsectools.setkey.errors import INVALID_MESSAGE
 from ipsectools.setkey.statements import LARGEST_BYTES
 
 TYPE_CHECKING = False
@@ -129,7 +131,10 @@ class Exchange:
                 return
             last = reply[8:12] == b"\0\0\0\0"
             if reply[1] in _PRINTED:
-                self._print(reply, last)
+                try:
+                    self._print(reply, last)
+                except (StructError, IndexError, ValueError):  # an extension shorter than what it is
+                    self._output.write(f"{INVALID_MESSAGE}\n")
             if last:
                 return
 

@@ -26,7 +26,7 @@ _PAIR = Struct("=HH")
 
 
 def message(data: bytes) -> str:
-    """The message as a block of lines. What is shorter than its parts say is shown as far as it goes."""
+    """The message (at least its header) as a block of lines; one with an extension cut short as far as it goes."""
     version, kind, number, satype, length, reserved, seq, pid = _HEADER.unpack_from(data)
     lines = (
         f"sadb_msg{{ version={version} type={kind}({_name(_MESSAGES, kind)}) errno={number} satype={satype}\n"

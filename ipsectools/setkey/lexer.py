@@ -87,6 +87,13 @@ _OPTIONS = {
 
 _WORDS_AFTER = {"OPTION_E": _KEYWORDS | _ENCRYPTION, "OPTION_A": _KEYWORDS | _AUTHENTICATION}
 
+# A statement in which every blank-separated word is one token, as long as its options are known.
+_PLAIN = re.compile(r"[A-Za-z0-9:%. \t\n-]*+")
+_PLAIN_WORDS = _KEYWORDS | {option: kind for option, kind in _OPTIONS.items() if kind != "OPTION_P"}
+_PLAIN_WORDS_AFTER = {"OPTION_E": _PLAIN_WORDS | _ENCRYPTION, "OPTION_A": _PLAIN_WORDS | _AUTHENTICATION}
+_PLAIN_TOKEN = re.compile(r"[^ \t\n;]++|;")
+_HEXADECIMAL = re.compile(r"0[xX][0-9A-Fa-f]++")
+
 _TOKENS = (
     r"(?P<COMMA>[0-9]*+,[0-9,]*+)"
     r"|(?P<DECIMAL>[0-9]++(?![A-Za-z:%.-]))"
@@ -163,6 +170,39 @@ class Lexer:
 
     def scan(self) -> int:
         """Takes tokens up to the next `;` as far as they are there. COMPLETE, MORE, END or ILLEGAL."""
+        return COMPLETE if not self.kinds and self._scan_plain() else self._scan()
+
+    def _scan_plain(self) -> bool:
+        """Takes a whole statement if it is of the simplest form, which is most of any long script; else nothing."""
+        buffer = self._buffer
+        position = self._position
+        end = buffer.find(";", position)
+        if end < 0 or _PLAIN.match(buffer, position).end() != end:  # type: ignore[union-attr]
+            return False
+        texts = buffer[position:end].split()
+        kinds = []
+        words = _PLAIN_WORDS
+        for text in texts:
+            kind = words.get(text)
+            if kind is None:
+                if text[0] in "-%.":
+                    return False
+                if text.isdigit():
+                    kind = "DECIMAL"
+                else:
+                    kind = "HEX" if text[0] == "0" and _HEXADECIMAL.fullmatch(text) else "STRING"
+            elif kind in _PLAIN_WORDS_AFTER:
+                words = _PLAIN_WORDS_AFTER[kind]
+            kinds.append(kind)
+        kinds.append("SEMICOLON")
+        texts.append(";")
+        self.kinds = kinds
+        self.texts = texts
+        self._position = end + 1
+        self.line += buffer.count("\n", position, end)
+        return True
+
+    def _scan(self) -> int:
         kinds = self.kinds
         texts = self.texts
         ends = self._ends
@@ -213,7 +253,7 @@ class Lexer:
         self.line += buffer.count("\n", self._position, position) - quoted_lines
         self._position = position
         if result == -1:
-            return self.scan()
+            return self._scan()
         return END if result == MORE and self._end_of_input else result
 
     def refill(self) -> None:
@@ -244,6 +284,8 @@ class Lexer:
             return self._lines[index]
         if index >= len(self.kinds):
             return self.line
+        if not self._ends:  # a plain statement
+            self._ends = [match.end() for match in _PLAIN_TOKEN.finditer(self._buffer, self._base, self._position)]
         line = self._first_line + self._buffer.count("\n", self._base, self._ends[index - before])
         for kind, text in zip(self.kinds[before : index + 1], self.texts[before : index + 1], strict=True):
             if kind == "QUOTED":

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     class Printer(Protocol):
         """Where messages go: an Output, or what looks like one."""
 
-        write: Callable[[str], None]
-        write_error: Callable[[str], None]
-        flush: Callable[[], None]
+        def write(self, text: str, /) -> None: ...
+
+        def write_error(self, text: str, /) -> None: ...
+
+        def flush(self) -> None: ...
 
 
 _LARGEST_PLAN = 64  # tokens
