@@ -20,6 +20,15 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
+NAME_SIZE = 16
+"""Bytes of an interface's name with its terminating zero (IFNAMSIZ)."""
+
+
+def is_too_long(name: str) -> bool:
+    """Whether no interface (and no group) can have that name."""
+    return len(name.encode("utf-8", "surrogateescape")) >= NAME_SIZE
+
+
 def open_door() -> Door:
     """The kernel's control door. Raises Fatal with one clear line if there is no kernel to talk to."""
     from ipsectools.daemon.client import ClientError, open_control
@@ -155,7 +164,7 @@ class Context:
     def interface(self, name: str | None = None) -> Interface | None:
         """One interface as it is now (default: the one at hand), None if there is none of that name."""
         wanted = self.name if name is None else name
-        found = self._list(name=wanted) if wanted else []
+        found = self._list(name=wanted) if wanted and not is_too_long(wanted) else []
         return found[0] if found else None
 
     def _list(self, **which: str) -> list[Interface]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.errno import EEXIST, ENOENT, KernelError
+from ipsectools.ifconfig.context import is_too_long
 from ipsectools.ifconfig.errors import fatal
 from ipsectools.ifconfig.registry import GROUPS, Keyword, StatusLines, register_keywords, register_status
 
@@ -13,14 +14,11 @@ if TYPE_CHECKING:
     from ipsectools.ifconfig.context import Context
     from ipsectools.ifconfig.registry import Interface
 
-NAME_SIZE = 16
-"""Bytes of a group's name with its terminating zero."""
-
 
 def _check(routine: str, group: str) -> None:
     if group[-1:] in tuple("0123456789"):
         raise fatal(f"{routine}: group names may not end in a digit")
-    if len(group.encode("utf-8", "surrogateescape")) >= NAME_SIZE:
+    if is_too_long(group):
         raise fatal(f"{routine}: group name too long")
 
 

@@ -8,7 +8,7 @@ import sys
 from ipsectools import bsdgetopt
 from ipsectools.errno import ENOENT, KernelError
 from ipsectools.ifconfig import features, status  # features fills the registry
-from ipsectools.ifconfig.context import Context
+from ipsectools.ifconfig.context import Context, is_too_long
 from ipsectools.ifconfig.errors import Fatal, UsageError, complain, fatal
 from ipsectools.ifconfig.registry import families
 from ipsectools.ifconfig.words import configure
@@ -21,8 +21,6 @@ __all__ = ["features", "main"]
 
 LETTERS = "G:adDf:j:klmnuvLCg:"
 LONG_OPTIONS = ("--json", "--libxo:")
-NAME_SIZE = 16
-"""Bytes of an interface's name with its terminating zero (IFNAMSIZ)."""
 
 USAGE = """\
 usage: ifconfig [-j jail] [-f type:format] [-g groupname] [-C] [-L] interface address_family
@@ -238,13 +236,12 @@ def _absent_interface(context: Context, rest: Sequence[str]) -> None:
     """Only creation, and taking it back from a jail, make sense for an interface that is not there."""
     name = context.name
     first = rest[0] if rest else ""
-    too_long = len(name.encode("utf-8", "surrogateescape")) >= NAME_SIZE
     if first in ("create", "plumb"):
-        if too_long:
+        if is_too_long(name):
             raise fatal(f"{name}: cloning name too long")
         configure(context, rest, creating=True)
     elif first == "-vnet":
-        if too_long:
+        if is_too_long(name):
             raise fatal(f"{name}: interface name too long")
         configure(context, rest)
     else:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ipsectools.kernel.interfaces import Interface
     from ipsectools.kernel.kernel import Kernel
 
-NO_DESTINATION = "in_exec_nl(): Empty IFA_LOCAL/IFA_ADDRESS"
+NO_DESTINATION = "Empty IFA_LOCAL/IFA_ADDRESS"
 """What netlink says besides EINVAL of a point-to-point address without the other end."""
 
 

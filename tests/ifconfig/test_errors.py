@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from ipsectools.daemon import client
 from ipsectools.errno import (
     EADDRNOTAVAIL,
     EAFNOSUPPORT,
@@ -276,3 +277,38 @@ def test_media(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_status_without_a_kernel(door: FakeDoor) -> None:
     refuse(door, "LISTIF", ENOMEM)
     assert run("ifconfig") == failed("unable to get interface list: Cannot allocate memory")
+
+
+@pytest.mark.parametrize("lost_at", range(7))
+def test_the_kernel_goes_away(monkeypatch: pytest.MonkeyPatch, lost_at: int) -> None:
+    """ipsecd may die before any request: one line, and the name if there is one."""
+    door = FakeDoor()
+    door.values["SIOCIFCREATE2"] = "ipsec7"
+    requests = 0
+
+    class Dying:
+        def call(self, op: str, **arguments: object) -> object:
+            nonlocal requests
+            requests += 1
+            if requests > lost_at:
+                raise client.ClientError(f"ipsecd ended during the request {op}")
+            return door.call(op, **arguments)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(client, "open_control", Dying)
+    words = ["ipsec", "create", "up", "mtu", "1300", "reqid", "5", "10.0.0.1/24", "10.0.0.2"]
+    ops = ["LISTIF", "SIOCIFCREATE2", "SIOCSIFFLAGS", "SIOCSIFMTU", "IPSECSREQID", "DELADDR", "NEWADDR"]
+    expected = failed(f"ipsecd ended during the request {ops[lost_at]}", out="ipsec7\n" if lost_at > 1 else "")
+    assert run(words) == expected
+    assert [op for op, _ in door.calls] == ops[1:lost_at]
+
+
+def test_no_way_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_all() -> None:
+        raise client.ClientError("/somewhere: belongs to another user")
+
+    monkeypatch.setattr(client, "open_control", refuse_all)
+    for command in ("ifconfig", "ifconfig -l", "ifconfig -C", "ifconfig -g all", "ifconfig ipsec0 up"):
+        assert run(command) == failed("/somewhere: belongs to another user")

@@ -494,17 +494,17 @@ WORDS = (
 ODD = ["", " ", "\n", "\x1b[31m", "\x7f", "é", "\udcff", "%s", "-", "--", "'", "\\", "*", "../.."]
 
 
-@pytest.mark.parametrize("first", ["inet", "inet6", "link", "af_gre", ""])
-def test_no_words_end_in_a_traceback(first: str) -> None:
-    """Each pair of words, and odd ones, gives a complaint in FreeBSD's shape or none."""
-    family = [first] if first else []
+@pytest.mark.parametrize("family", ["inet", "inet6", "link"])
+def test_no_words_end_in_a_traceback(family: str) -> None:
+    """Each word and an odd one after it give a complaint in FreeBSD's shape or none."""
     for word in WORDS + ODD:
-        for other in ["", "x", "::1", "10.0.0.1", "\x1b", "\udcff", None]:
-            check(run(["ipsec0", *family, word, *([] if other is None else [other])]))
-            if run("ifconfig ipsec0").status:
+        for other in (["::1"], ["\udcff"], []):
+            result = run(["ipsec0", family, word, *other])
+            check(result)
+            if word in ("destroy", "name"):  # it is gone
                 for name in run("ifconfig -g ipsec").out.split():
-                    check(run(["ifconfig", name, "destroy"][1:]))
-                run("ifconfig ipsec0 create")
+                    do(f"ifconfig '{name}' destroy")
+                do("ifconfig ipsec0 create")
 
 
 def check(result: Result) -> None:
