@@ -1,6 +1,7 @@
 import pytest
 
 from .fake import Served
+from .state import State
 
 
 @pytest.fixture
@@ -9,3 +10,11 @@ def served(tmp_path):
     running = Served(tmp_path)
     yield running
     running.close()
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A simulated host."""
+    host = State(tmp_path / "state")
+    yield host
+    host.close()
