@@ -261,6 +261,9 @@ class Host(Protocol):
     def process_events(self) -> None:
         """Takes note of what has happened so far; never blocks. Does nothing if nobody watches."""
 
+    def changed_links(self) -> Collection[int] | None:
+        """Indices of links that changed, or whose addresses did, since this was last asked. None: any may have."""
+
     def open_tun(self, name: str) -> Tun: ...
     def open_wire(self) -> Wire: ...
     def close(self) -> None: ...

@@ -347,6 +347,9 @@ class SimulatedHost:
     def process_events(self) -> None:
         pass
 
+    def changed_links(self) -> Collection[int] | None:
+        return None
+
     # packets
 
     def open_tun(self, name: str) -> SimulatedTun:

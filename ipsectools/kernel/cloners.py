@@ -217,7 +217,7 @@ def forget(kernel: Kernel, interface: Interface) -> None:
 class Device:
     """All that a device on the host needs to be made again."""
 
-    __slots__ = ("addresses", "alias", "cloner", "index", "lladdr", "master", "mtu", "name", "up")
+    __slots__ = ("addresses", "alias", "cloner", "index", "lladdr", "master", "members", "mtu", "name", "up")
 
     def __init__(self, kernel: Kernel, interface: Interface) -> None:
         assert interface.cloner is not None
@@ -229,6 +229,9 @@ class Device:
         self.alias = alias_of(interface.description)
         self.lladdr = interface.link.lladdr
         self.master = interface.link.master
+        self.members: list[int] = []
+        if interface.iftype == "bridge":
+            self.members = [each.index for each in kernel.interfaces if each.link.master == interface.index]
         self.addresses: list[Address] = [
             addresses.for_host(interface, address, kernel.now) for address in interface.addresses.values()
         ]
@@ -253,4 +256,6 @@ def restore(host: Host, devices: list[Device]) -> list[int]:
             host.set_link(index, up=True)
         if device.master is not None:
             host.set_master(index, device.master)
+        for member in device.members:
+            host.set_master(member, index)
     return indices

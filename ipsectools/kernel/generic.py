@@ -51,6 +51,9 @@ def set_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> None:
     interface.flags = before & ~(off & IFF_OWN) | on & IFF_OWN
     changed = before ^ interface.flags
     after = interface.flags
+    if changed:
+        kernel.interfaces.save(interface)
+        kernel.interface_changed(interface)
     if changed & IFF_PPROMISC:
         promisc = bool(after & IFF_PPROMISC)
         _on_host(
@@ -70,9 +73,6 @@ def set_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> None:
     if changed & IFF_NOARP and interface.iftype == "ether":
         arp = not after & IFF_NOARP
         _on_host(kernel, interface, lambda: host.set_link(index, arp=arp), lambda: host.set_link(index, arp=not arp))
-    if changed:
-        kernel.interfaces.save(interface)
-        kernel.interface_changed(interface)
     if (on | off) & IFF_UP:
         set_up(kernel, interface, bool(on & IFF_UP))
 

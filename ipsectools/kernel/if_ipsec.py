@@ -28,6 +28,7 @@ def set_reqid(kernel: Kernel, interface: Interface, reqid: int) -> None:
         if kernel.interfaces.by_reqid(reqid) is not None:
             raise KernelError(EEXIST)
         kernel.interfaces.set_reqid(interface, reqid)
+        kernel.interfaces.save(interface)
     elif not interface.reqid:
         _assign_reqid(kernel, interface)
     if interface.tunnel is not None:

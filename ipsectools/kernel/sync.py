@@ -13,6 +13,8 @@ from ipsectools.kernel.cloners import CLONERS, alias_of, equip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ipsectools.host.api import Address, Link
     from ipsectools.kernel.interfaces import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
@@ -62,7 +64,11 @@ def reconcile(kernel: Kernel) -> None:
         together = kernel.interfaces.of_unit(lost[0].cloner or "", unit)
         _make_again(kernel, together)
         lost = [each for each in lost if each not in together]
-    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), at_start=True)
+    _take_over(
+        kernel,
+        sorted(links.values(), key=lambda link: link.index),
+        [interface.index for interface in kernel.interfaces] + [link.index for link in links.values()],
+    )
     for interface in kernel.interfaces:
         if interface.fib:
             kernel.host.set_receive_fib(interface.index, interface.fib)
@@ -75,14 +81,22 @@ def _is_hardware(link: Link) -> bool:
 
 def follow(kernel: Kernel) -> None:
     """Later: links that came, went, or changed, and their addresses."""
-    links = {link.index: link for link in kernel.host.links()}
-    for interface in list(kernel.interfaces):
-        link = links.get(interface.index)
-        if link is not None and _is_of(interface, link):
-            _rebind(kernel, interface, links.pop(interface.index))
+    host, interfaces = kernel.host, kernel.interfaces
+    changed = host.changed_links()
+    if changed is None:
+        links = {link.index: link for link in host.links()}
+        changed = links.keys() | {interface.index for interface in interfaces}
+    else:
+        links = {index: link for index in changed if (link := host.link(index)) is not None}
+    for index in sorted(changed):
+        interface = interfaces.by_index(index)
+        if interface is None:
+            continue
+        if index in links and _is_of(interface, links[index]):
+            _rebind(kernel, interface, links.pop(index))
         else:
             cloners.forget(kernel, interface)
-    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), at_start=False)
+    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), changed)
 
 
 def _rebind(kernel: Kernel, interface: Interface, link: Link) -> None:
@@ -123,14 +137,17 @@ def _make_again(kernel: Kernel, together: list[Interface]) -> None:
             _rebind(kernel, interface, link)
 
 
-def _take_over(kernel: Kernel, new: list[Link], at_start: bool) -> None:
-    """Enters links that nobody knew yet, and brings all addresses up to date."""
+def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> None:
+    """Enters links that nobody knew yet, and brings the addresses of changed ones up to date."""
     entered = [_enter(kernel, link) for link in new]
-    by_index: dict[int, list[Address]] = {}
+    by_index: dict[int, list[Address]] = {index: [] for index in changed}
     for address in kernel.host.addresses():
-        by_index.setdefault(address.index, []).append(address)
-    for interface in kernel.interfaces:
-        _take_addresses(kernel, interface, by_index.get(interface.index, ()), at_start)
+        if address.index in by_index:
+            by_index[address.index].append(address)
+    for index, found in by_index.items():
+        interface = kernel.interfaces.by_index(index)
+        if interface is not None:
+            _take_addresses(kernel, interface, found)
     for interface in entered:
         # Whoever has IPv6 addresses already has IPv6 enabled.
         interface.nd6 |= nd6.initial(kernel, interface)
@@ -150,7 +167,7 @@ def _enter(kernel: Kernel, link: Link) -> Interface:
     return kernel.interfaces.add(link)
 
 
-def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address] | tuple[()], at_start: bool) -> None:
+def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) -> None:
     present = {(each.family, each.address): each for each in found}
     for key, known in list(interface.addresses.items()):
         if key not in present:

@@ -31,6 +31,7 @@ class LinuxHost:
         self._listener: rtnetlink.Listener | None = None
         self._changed: Callable[[], None] | None = None
         self._has_news = False
+        self._news_of: set[int] | None = None
         self._receive_fibs: dict[int, int] = {}
         # Kept up to date from notifications while somebody watches.
         self._links: dict[int, Link] = {}
@@ -91,7 +92,12 @@ class LinuxHost:
             self._has_news = False
             self._changed()
 
+    def changed_links(self) -> Collection[int] | None:
+        news_of, self._news_of = self._news_of, None if self._listener is None else set()
+        return news_of
+
     def _remember_all(self) -> None:
+        self._news_of = None
         self._links = {link.index: link for link in _with_media(self._read(self._reader.links))}
         self._addresses = {_key(address): address for address in self._read(self._reader.addresses)}
 
@@ -110,12 +116,16 @@ class LinuxHost:
                     self._take_address(kind, address)
 
     def _take_link(self, kind: int, link: Link) -> None:
+        if self._news_of is not None:
+            self._news_of.add(link.index)
         if kind == rtnetlink.RTM_NEWLINK:
             self._links[link.index] = _with_media([link])[0]
         elif self._links.pop(link.index, None) is not None:
             self._addresses = {key: address for key, address in self._addresses.items() if key[0] != link.index}
 
     def _take_address(self, kind: int, address: Address) -> None:
+        if self._news_of is not None:
+            self._news_of.add(address.index)
         if kind == rtnetlink.RTM_NEWADDR:
             self._addresses[_key(address)] = address
         else:

@@ -1,0 +1,83 @@
+"""A host that behaves as Linux does: it remembers by itself and outlives kernels; its calls can be made to fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipsectools.errno import ENXIO, KernelError
+from ipsectools.host.simulated import SimulatedHost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHANGES = (
+    "create_tun",
+    "create_link",
+    "destroy_link",
+    "set_link",
+    "set_master",
+    "add_address",
+    "delete_address",
+    "set_receive_fib",
+    "set_send_fibs",
+    "move_link",
+)
+
+
+class LinuxLike(SimulatedHost):
+    """`fail_at` n lets the n-th change from now on fail with `errno`, once."""
+
+    live = True
+    tables: Any = {}  # noqa: RUF012 (as in the protocol)
+
+    def __init__(self) -> None:
+        self.fail_at = 0
+        self.errno = ENXIO
+        self.calls: list[str] = []
+        self.receive_fibs: dict[int, int] = {}
+        self.send_fibs: set[int] = set()
+        self.moved: list[tuple[int, str]] = []
+        self.listener: Callable[[], None] | None = None
+        super().__init__()
+
+    def load(self, rows: Any) -> None:
+        pass
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name not in CHANGES:
+            return found
+
+        def call(*args: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            self.fail_at -= 1
+            if self.fail_at == 0:
+                raise KernelError(self.errno)
+            return found(*args, **options)
+
+        return call
+
+    def set_receive_fib(self, index: int, fib: int) -> None:
+        super().set_receive_fib(index, fib)
+        self.receive_fibs[index] = fib
+
+    def set_send_fibs(self, fibs: Any) -> None:
+        self.send_fibs = set(fibs)
+
+    def move_link(self, index: int, vnet: str) -> None:
+        if vnet != "blue":
+            raise KernelError(ENXIO)
+        super().destroy_link(index)
+        self.moved.append((index, vnet))
+
+    def state(self) -> Any:
+        """All that can be seen of the host; addresses without their order within a family."""
+        links = [
+            (link.index, link.name, link.flags, link.mtu, link.alias, link.lladdr, link.master)
+            for link in sorted(self.links(), key=lambda link: link.index)
+        ]
+        addresses = sorted(
+            (each.index, each.family, each.address, each.prefixlen, each.peer or "", each.broadcast or "")
+            for each in self.addresses()
+        )
+        return links, addresses, {index: fib for index, fib in self.receive_fibs.items() if fib}
