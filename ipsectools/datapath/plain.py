@@ -11,22 +11,20 @@ import time
 from ipsectools.datapath import icmp
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
 from ipsectools.datapath.statistics import Counters
-from ipsectools.datapath.tables import SA, Interface, Settings
-from ipsectools.errno import EAFNOSUPPORT, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS
+from ipsectools.datapath.tables import SA, Interface, Settings, largest_inner
+from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS
 from ipsectools.esp import drops
-from ipsectools.esp.algorithms import ENCRYPTIONS
 from ipsectools.esp.drops import DROPS, STAGE_CRYPTO, STAGE_INPUT, STAGE_STRIPPED, STAGE_VERIFIED, Drop
 from ipsectools.esp.sa import EspSA
-from ipsectools.esp.tunnel import MODE_TUNNEL, TUNNEL, decapsulation, inner_mtu, inner_refusal, outer_df, tos_table
+from ipsectools.esp.tunnel import MODE_TUNNEL, TUNNEL, decapsulation, inner_refusal, outer_df, tos_table
 from ipsectools.host.api import OuterPacket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from ipsectools.datapath.events import Events
-    from ipsectools.esp.traffic import Traffic
     from ipsectools.host.api import Tun, Wire
 
     TargetKey: TypeAlias = tuple[int, bytes, bytes]
@@ -111,14 +109,12 @@ def why_blocked(entry: Interface) -> Drop | None:
 class PlainCore:
     """Moves packets between TUN devices and the wire. See `pump.Pump` for the meaning of its methods."""
 
-    sees_reservations = True
-    """It uses what is reserved in a `Traffic` as soon as it is written there."""
-
-    def __init__(self, wire: Wire, events: Events, relief: Callable[[], None] | None = None) -> None:
-        """`relief` is called when reserved numbers ran out; without it, the core waits for another thread's help."""
+    def __init__(self, wire: Wire, events: Events, step_aside: Callable[[], bool]) -> None:
+        """`step_aside` lets the key engine reserve numbers when they ran out, and says whether to call it again."""
         self.counters = Counters()
         self.set_settings(Settings())
-        self.relief = relief
+        self._step_aside = step_aside
+        self._impatient_until = 0.0
         self._wire = wire
         self._events = events
         self._interfaces: dict[int, _Interface] = {}
@@ -129,13 +125,8 @@ class PlainCore:
 
     # -- tables ----------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def new_traffic(before: Traffic) -> Traffic:
-        """The object that counts for an SA in this core (this core counts in any)."""
-        return before
-
-    def grant(self, traffic: Traffic) -> None:
-        """What is reserved may be used; this core sees it by itself."""
+    def has_interface(self, index: int) -> bool:
+        return index in self._interfaces
 
     def set_settings(self, settings: Settings) -> None:
         self.settings = settings
@@ -155,7 +146,7 @@ class PlainCore:
         before = interface.outbound
         if entry.outbound is None:
             interface.outbound = None
-        elif before is None or before.sa is not entry.outbound:
+        elif before is None or not before.sa.same_as(entry.outbound):
             interface.outbound = _Worker(entry.outbound)
         if entry.src and entry.dst:
             self._target((entry.reqid, entry.dst, entry.src)).interface = interface
@@ -297,7 +288,7 @@ class PlainCore:
         sealed = esp.seal(inner)
         if isinstance(sealed, Drop):
             if sealed is drops.OUT_SEQUENCE_UNRESERVED:
-                sealed = self._seal_after_wait(worker, esp, inner)
+                sealed = self._seal_after_wait(interface, worker, esp, inner)
             if isinstance(sealed, Drop):
                 if sealed is drops.OUT_SEQUENCE_EXHAUSTED:
                     self._events.put(EXHAUSTED, sa.spi)
@@ -326,18 +317,30 @@ class PlainCore:
             fib=interface.entry.tunnelfib,
         )
 
-    def _seal_after_wait(self, worker: _Worker, esp: EspSA, inner: bytes) -> bytes | Drop:
+    def _seal_after_wait(self, interface: _Interface, worker: _Worker, esp: EspSA, inner: bytes) -> bytes | Drop:
         """Asks for numbers and waits for them, within bounds; keeps the order of packets."""
         self._events.put(RESERVE, worker.sa.spi)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            if self.relief is not None:
-                self.relief()
-            else:
-                time.sleep(0.0005)
+        for _ in self._patience():
+            if interface.outbound is not worker:
+                return drops.OUT_SA_DEAD
             sealed = esp.seal(inner)
-            if sealed is not drops.OUT_SEQUENCE_UNRESERVED or self.relief or time.monotonic() > deadline:
+            if sealed is not drops.OUT_SEQUENCE_UNRESERVED:
                 return sealed
+        return drops.OUT_SEQUENCE_UNRESERVED
+
+    def _patience(self) -> Iterator[None]:
+        """Lets the key engine do something again and again, until it is no use any more."""
+        now = time.monotonic()
+        if now < self._impatient_until:
+            return  # the last packet waited in vain
+        deadline = now + PATIENCE
+        while now <= deadline:
+            again = self._step_aside()
+            yield
+            if not again:
+                break
+            now = time.monotonic()
+        self._impatient_until = time.monotonic() + 10 * PATIENCE if again else 0.0
 
     def _ask(self, worker: _Worker, kind: str) -> None:
         """Asks for the next block when half of the present one is used, once per block."""
@@ -392,11 +395,13 @@ class PlainCore:
             drop = drops.OUT_WIRE_FULL
         elif error in (EHOSTUNREACH, ENETDOWN):
             drop = drops.OUT_NO_ROUTE
-        elif error in (EINVAL, EAFNOSUPPORT):
+        elif error in (EINVAL, EADDRNOTAVAIL, EAFNOSUPPORT):
             drop = drops.OUT_ADDRESS
         else:
             drop = drops.OUT_WIRE_ERROR
         self._dropped_out(drop, inner)
+        if drop.oerrors:
+            interface.oerrors += 1
 
     def _too_big(self, interface: _Interface, inner: bytes) -> Drop:
         worker = interface.outbound
@@ -476,15 +481,13 @@ class PlainCore:
     def _open_after_wait(self, worker: _Worker, opener: EspSA, esp: bytes) -> tuple[bytes, int] | Drop:
         assert opener.window is not None
         self._events.put(EDGE, worker.sa.spi, opener.window.needed)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            if self.relief is not None:
-                self.relief()
-            else:
-                time.sleep(0.0005)
+        for _ in self._patience():
+            if self._inbound.get(worker.sa.spi) is not worker:
+                return drops.IN_SA_DEAD
             opened = opener.open(esp)
-            if opened is not drops.IN_WINDOW_UNRESERVED or self.relief or time.monotonic() > deadline:
+            if opened is not drops.IN_WINDOW_UNRESERVED:
                 return opened
+        return drops.IN_WINDOW_UNRESERVED
 
     def _dropped_in(self, drop: Drop, packet: OuterPacket, ciphertext: int, sa: SA | None) -> None:
         counters = self.counters
@@ -547,15 +550,3 @@ class PlainCore:
             return drops.IN_TUN_FULL if error == ENOBUFS else drops.IN_TUN_ERROR
         counters.delivered += 1
         return None
-
-
-def largest_inner(sa: SA, outer_mtu: int) -> int:
-    """The longest inner packet whose outer packet is at most `outer_mtu` bytes."""
-    return inner_mtu(
-        ENCRYPTIONS[sa.enc],
-        sa.auth,
-        outer_mtu,
-        outer_header=20 if len(sa.src) == 4 else 40,
-        natt=sa.natt is not None,
-        ctr_compatibility=sa.ctr_compatibility,
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipsectools.esp.tunnel import MODE_TUNNEL
+from ipsectools.esp.algorithms import ENCRYPTIONS
+from ipsectools.esp.tunnel import MODE_TUNNEL, inner_mtu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,3 +146,15 @@ class Interface:
         self.reqid = reqid
         self.tunnelfib = tunnelfib
         self.outbound = outbound
+
+
+def largest_inner(sa: SA, outer_mtu: int) -> int:
+    """The longest inner packet whose outer packet is at most `outer_mtu` bytes."""
+    return inner_mtu(
+        ENCRYPTIONS[sa.enc],
+        sa.auth,
+        outer_mtu,
+        outer_header=20 if len(sa.src) == 4 else 40,
+        natt=sa.natt is not None,
+        ctr_compatibility=sa.ctr_compatibility,
+    )

@@ -1,7 +1,7 @@
 /* ESP (RFC 4303) of one SA in one direction: many packets sealed or opened with one keyed context, in place.
  *
  * The same order of checks as esp/sa.py. Contexts are made at the SA's first packet: an SA that is only in the table costs
- * little. Whoever seals or opens holds the SA's lock.
+ * little. Whoever seals or opens holds the lock of its traffic.
  */
 #ifndef IPSECTOOLS_SA_H
 #define IPSECTOOLS_SA_H
@@ -11,6 +11,7 @@
 #include <openssl/rand.h>
 #include <openssl/sha.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "drops.h"
@@ -22,12 +23,14 @@ enum { FLAG_CYCSEQ = 0x40, FLAG_PRAND = 0x100, FLAG_PZERO = 0x200, FLAG_PMASK = 
 enum { MODE_ANY = 0, MODE_TRANSPORT = 1, MODE_TUNNEL = 2 };
 enum { NEXT_IPV4 = 4, NEXT_IPV6 = 41, NEXT_NONE = 59 };
 
-/* esp/traffic.py's Traffic. The limits are written by the key engine's thread while packets pass. */
+/* esp/traffic.py's Traffic. What the key engine reserves is in force when it is granted: once it is in the state file.
+ * `lock` is held by whoever seals or opens with the SA, and by Python for a moment. */
 typedef struct traffic {
-    u64 sequence, sequence_limit, iv, iv_limit, packets, bytes, first_used, received_high, received_limit;
+    u64 sequence, iv, packets, bytes, first_used, received_high;
+    u64 sequence_limit, iv_limit, received_limit;
+    u64 granted_sequence, granted_iv, granted_received;
+    pthread_mutex_t lock;
 } traffic;
-
-#define LIMIT(field) __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
 
 typedef union hash_state {
     SHA_CTX sha1;
@@ -44,16 +47,17 @@ typedef struct sa {
     int natt;
     u16 sport, dport;
     int blocked; /* a drop reason, or 0 */
+    int broken;  /* algorithms that there are not */
+    struct sockaddr_storage peer; /* outbound: where its packets go */
+    socklen_t peer_length;
     int iv_length, block, pad_to, icv, aead, counter_iv, esn;
     u64 window;
     int key_length, auth_key_length;
     u8 key[36], auth_key[128];
     traffic *traffic;
-    u64 asked_limit, asked_at, asked_edge, asked_edge_at; /* when to ask for the next block of numbers */
-    int exhausted;
+    u64 asked, ask_at;     /* the limit that was seen last, and the number at which to ask for a higher one */
     struct target *target; /* inbound: the interface that its packets belong to */
     u64 generation;        /* tells an SA from another at the same address in memory */
-    pthread_mutex_t lock;
     /* made at the first packet */
     int ready;
     EVP_CIPHER_CTX *cipher;
@@ -216,6 +220,8 @@ static const EVP_CIPHER *sa_cipher(const sa *a)
 /* Makes the contexts. 0, or -1 if the library cannot. */
 static int sa_prepare(sa *a)
 {
+    if (a->broken)
+        return -1;
     if (a->enc != ENC_NULL) {
         a->cipher = EVP_CIPHER_CTX_new();
         if (!a->cipher || EVP_CipherInit_ex(a->cipher, sa_cipher(a), NULL, a->key, NULL, a->outbound) != 1)
@@ -225,7 +231,7 @@ static int sa_prepare(sa *a)
     if (!a->aead && a->auth && a->auth != AUTH_NULL)
         hmac_prepare(a);
     if (!a->outbound && a->window &&
-        replay_start(&a->window_state, a->window, a->esn, (a->flags & FLAG_CYCSEQ) != 0, LIMIT(a->traffic->received_high)))
+        replay_start(&a->window_state, a->window, a->esn, (a->flags & FLAG_CYCSEQ) != 0, a->traffic->received_high))
         return -1;
     a->ready = 1;
     return 0;
@@ -234,8 +240,7 @@ static int sa_prepare(sa *a)
 static void sa_free(sa *a)
 {
     EVP_CIPHER_CTX_free(a->cipher);
-    free(a->window_state.blocks);
-    pthread_mutex_destroy(&a->lock);
+    free(a->window_state.ring);
     OPENSSL_cleanse(a, sizeof *a);
     free(a);
 }
@@ -266,7 +271,7 @@ static inline enum drop sa_may_send(sa *a)
         return (enum drop)a->blocked;
     if (t->sequence >= last || (a->counter_iv && t->iv == UINT64_MAX))
         return DROP_OUT_SEQUENCE_EXHAUSTED;
-    if (t->sequence >= LIMIT(t->sequence_limit) || (a->counter_iv && t->iv >= LIMIT(t->iv_limit)))
+    if (t->sequence >= t->granted_sequence || (a->counter_iv && t->iv >= t->granted_iv))
         return DROP_OUT_SEQUENCE_UNRESERVED;
     return PASSED;
 }
@@ -344,7 +349,6 @@ typedef struct opened {
     u8 *inner;
     u32 length;
     u8 next;
-    u64 number;
 } opened;
 
 /* Checks and decrypts the `length` bytes from the SPI on, in place, as far as the ICV: the first half of opening. */
@@ -373,7 +377,7 @@ static enum drop sa_decrypt(sa *a, u8 *esp, u32 length, stats *s, u32 *high_out)
         memcpy(nonce, a->key + a->key_length - 4, 4);
         memcpy(nonce + 4, iv, 8);
         memcpy(aad, esp, 4);
-        if (a->esn) {
+        if (a->esn && a->window) { /* FreeBSD knows no high half without a window */
             put32(aad + 4, high);
             aad_length = 12;
         }
@@ -415,8 +419,9 @@ static enum drop sa_unwrap(sa *a, u8 *esp, u32 length, stats *s, opened *o)
     u32 size = length - 8 - (u32)a->iv_length - (u32)a->icv;
     traffic *t = a->traffic;
     if (a->window) {
-        if (!replay_update(&a->window_state, get32(esp + 4)))
-            return DROP_IN_LATE_REPLAY;
+        int updated = replay_update(&a->window_state, get32(esp + 4), t->granted_received);
+        if (updated)
+            return updated == REPLAY_UNRESERVED ? DROP_IN_WINDOW_UNRESERVED : DROP_IN_LATE_REPLAY;
         t->sequence++;
         t->received_high = a->window_state.last;
     }
@@ -424,7 +429,7 @@ static enum drop sa_unwrap(sa *a, u8 *esp, u32 length, stats *s, opened *o)
     if (size < 2 || (u32)text[size - 2] + 2 > size)
         return DROP_IN_PAD_LENGTH;
     u32 pad = text[size - 2];
-    if ((a->flags & FLAG_PMASK) != FLAG_PRAND && pad && text[size - 3] != pad)
+    if (!(a->flags & FLAG_PRAND) && pad && text[size - 3] != pad)
         return DROP_IN_PADDING;
     o->next = text[size - 1];
     if (o->next == NEXT_NONE)

@@ -10,7 +10,8 @@
 
 /* One socket for outer packets. `shared`: somebody else owns the UDP port; raw datagrams with a UDP header of ours. */
 typedef struct endpoint {
-    int fd, family, shared, users;
+    struct endpoint *next;
+    int fd, family, shared;
     u8 address[16];
     u16 port;
     int df, unchecked; /* options as they are now; guarded by `lock` */
@@ -51,6 +52,7 @@ typedef struct tables {
     interface *interfaces[INTERFACES];
     sa **inbound;
     u64 inbound_mask, inbound_count;
+    endpoint *endpoints;
     guard *guards[GUARDS];
     u64 esp_guards, natt_guards;
 } tables;
@@ -135,6 +137,52 @@ static sa *take_inbound(tables *t, u32 spi)
         t->inbound_count--;
     }
     return a;
+}
+
+static void add_interface(tables *t, interface *i)
+{
+    interface **bucket = &t->interfaces[(u32)i->index % INTERFACES];
+    i->next = *bucket;
+    *bucket = i;
+}
+
+static interface *take_interface(tables *t, int index)
+{
+    interface **at = &t->interfaces[(u32)index % INTERFACES];
+    while (*at && (*at)->index != index)
+        at = &(*at)->next;
+    interface *i = *at;
+    if (i)
+        *at = i->next;
+    return i;
+}
+
+static endpoint *take_endpoint(tables *t, int fd)
+{
+    endpoint **at = &t->endpoints;
+    while (*at && (*at)->fd != fd)
+        at = &(*at)->next;
+    endpoint *p = *at;
+    if (p)
+        *at = p->next;
+    return p;
+}
+
+/* The socket for NAT-T packets of an SA, by its local end; NULL if there is none (yet). */
+static endpoint *find_endpoint(const tables *t, const sa *a)
+{
+    endpoint *p = t->endpoints;
+    while (p && !(p->family == a->family && p->port == a->sport && !memcmp(p->address, a->src, (size_t)address_length(a->family))))
+        p = p->next;
+    return p;
+}
+
+/* Lets every interface know its socket, after sockets or SAs have changed. */
+static void find_endpoints(tables *t)
+{
+    for (u32 n = 0; n < INTERFACES; n++)
+        for (interface *i = t->interfaces[n]; i; i = i->next)
+            i->encap = i->outbound && i->outbound->natt ? find_endpoint(t, i->outbound) : NULL;
 }
 
 /* --- the loop guard ---------------------------------------------------------------------------------------------- */

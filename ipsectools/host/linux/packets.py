@@ -6,13 +6,14 @@ The outer IPv4 id is the kernel's: 0 with DF, as RFC 6864 wants it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 import struct
 
-from ipsectools.errno import EADDRNOTAVAIL, EINVAL, EMSGSIZE, ENOBUFS, KernelError, from_host
+from ipsectools.errno import EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENOBUFS, KernelError, from_host
 from ipsectools.host.api import OuterPacket
 
 TYPE_CHECKING = False
@@ -188,6 +189,12 @@ class EncapSocket:
         if family == socket.AF_INET and not self.shared:
             self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
 
+    def accept_trains(self) -> None:
+        """From now on the kernel may give many datagrams of one sender at once (UDP_GRO; not with a shared port)."""
+        if not self.shared:
+            with contextlib.suppress(OSError):
+                self.sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+
     def receive(self) -> OuterPacket | None:
         """One datagram; None for one that is not for us. Raises OSError when there is none."""
         data, source = self.sock.recvfrom(MAXIMUM_PACKET)
@@ -323,15 +330,10 @@ class LinuxWire:
         self._injector = Injector()
         for family in (socket.AF_INET, socket.AF_INET6):
             try:
-                sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+                self._receivers.append(open_raw(family))
             except OSError:
                 if family == socket.AF_INET:
-                    raise
-                continue  # a host without IPv6
-            prepare_outer(sock)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            self._receivers.append(sock)
+                    raise  # but a host may be without IPv6
 
     def filenos(self) -> list[int]:
         return [sock.fileno() for sock in self._receivers] + [encap.sock.fileno() for encap in self._encap.values()]
@@ -349,7 +351,8 @@ class LinuxWire:
             except BlockingIOError:
                 results.append(ENOBUFS)
             except OSError as error:
-                results.append(EMSGSIZE if error.errno == errno.EMSGSIZE else from_host(error.errno or errno.EIO))
+                number = error.errno or errno.EIO
+                results.append(EHOSTUNREACH if number == errno.ENETUNREACH else from_host(number))
             else:
                 results.append(0)
         return results
@@ -464,3 +467,64 @@ class LinuxWire:
         self._receivers.clear()
         self._senders.clear()
         self._encap.clear()
+
+
+TUNSETOFFLOAD = 0x400454D0
+TUN_F_CSUM = 0x01
+TUN_F_TSO4 = 0x02
+TUN_F_TSO6 = 0x04
+TUN_F_TSO_ECN = 0x08
+TUN_F_USO4 = 0x20
+TUN_F_USO6 = 0x40
+VNET_HEADER = 10
+
+
+class OffloadTun:
+    """A TUN device whose packets have a virtio_net_hdr: super-packets both ways, for the compiled core.
+
+    `uso` says whether it also gives and takes UDP super-packets (Linux 6.2). Closing it leaves the device as it is.
+    """
+
+    __slots__ = ("fd", "uso")
+
+    def __init__(self, name: str) -> None:
+        """Raises KernelError if there is no such device or somebody else has it."""
+        self.fd = open_tun_fd(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN
+        self.uso = self._set(offloads | TUN_F_USO4 | TUN_F_USO6)
+        if not self.uso and not self._set(offloads):
+            self._set(TUN_F_CSUM)
+
+    def _set(self, offloads: int) -> bool:
+        try:
+            fcntl.ioctl(self.fd, TUNSETOFFLOAD, offloads)
+        except OSError:
+            return False
+        return True
+
+    def write(self, packet: bytes) -> int:
+        """One packet to the host, as `host.api.Tun.write`."""
+        try:
+            os.write(self.fd, bytes(VNET_HEADER) + packet)
+        except OSError as error:
+            return from_host(error.errno or errno.EIO)
+        return 0
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self.fd = -1
+
+
+def open_raw(family: socket.AddressFamily, *, df: bool = False) -> socket.socket:
+    """A raw ESP socket for all addresses of this host. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+    prepare_outer(sock, df=df)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    return sock
+
+
+def bpf_esp_share(number: int, shares: int, *, ipv4: bool) -> list[tuple[int, int, int, int]]:
+    """Passes the ESP packets whose SPI is `number` modulo `shares`: several sockets, each packet for one of them."""
+    start: list[tuple[int, int, int, int]] = [(0xB1, 0, 0, 0), (0x40, 0, 0, 0)] if ipv4 else [(0x20, 0, 0, 0)]
+    return [*start, (0x94, 0, 0, shares), (0x15, 0, 1, number), (0x06, 0, 0, 0xFFFF), (0x06, 0, 0, 0)]

@@ -1,0 +1,232 @@
+"""The compiled core at work: with devices, sockets and threads of its own on Linux, or fed by any other host's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from contextlib import nullcontext, suppress
+
+from ipsectools.datapath import _fast
+from ipsectools.datapath.tables import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from ipsectools.datapath.events import Events
+    from ipsectools.datapath.plain import Counted
+    from ipsectools.datapath.statistics import Counters
+    from ipsectools.datapath.tables import SA, Interface
+    from ipsectools.esp.traffic import Traffic
+    from ipsectools.host.api import Host, Tun
+    from ipsectools.host.linux.packets import EncapSocket, OffloadTun
+
+MOST_WORKERS = 8
+
+
+class _Driver:
+    """What both kinds of host have in common."""
+
+    def __init__(self, core: _fast.Core) -> None:
+        self._core = core
+        core.set_settings(Settings())
+
+    @property
+    def counters(self) -> Counters:
+        return self._core.counters
+
+    def interface_counters(self, index: int) -> Counted | None:
+        return self._core.interface_counters(index)
+
+    def new_traffic(self, before: Traffic) -> Traffic:
+        """The counters of an SA where workers can reach them."""
+        if isinstance(before, _fast.Traffic):
+            return before
+        traffic = _fast.Traffic()
+        for field in before.__slots__:
+            setattr(traffic, field, getattr(before, field))
+        traffic.grant()
+        return traffic
+
+    def grant(self, traffic: Traffic) -> None:
+        if isinstance(traffic, _fast.Traffic):
+            traffic.grant()
+
+    def pause_for_reservation(self) -> AbstractContextManager[None]:
+        return nullcontext()  # what is reserved is in force only when granted
+
+    def set_settings(self, settings: Settings) -> None:
+        self._core.set_settings(settings)
+
+    def set_inbound(self, sa: SA) -> None:
+        self._core.set_inbound(sa)
+
+    def remove_inbound(self, spi: int) -> None:
+        self._core.remove_inbound(spi)
+
+    def set_relief(self, relief: Callable[[], None] | None) -> None:
+        self._core.relief = relief
+
+
+class MemoryDriver(_Driver):
+    """For a host whose packets are Python objects."""
+
+    def __init__(self, host: Host, events: Events) -> None:
+        self._host = host
+        self._wire = host.open_wire()
+        self._tuns: dict[int, Tun] = {}
+        super().__init__(_fast.Core(self._wire, events, in_memory=True))
+
+    @property
+    def core(self) -> _fast.Core:
+        return self._core
+
+    def set_interface(self, interface: Interface) -> None:
+        if interface.index not in self._tuns:
+            tun = self._host.open_tun(interface.name)
+            self._tuns[interface.index] = self._core.devices[interface.index] = tun
+        self._core.set_interface(interface)
+
+    def remove_interface(self, index: int) -> None:
+        self._core.remove_interface(index)
+        del self._core.devices[index]
+        self._tuns.pop(index).close()
+
+    def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
+        self._wire.encap(endpoints)
+
+    def step(self, budget: int) -> int:
+        moved = 0
+        for index, tun in list(self._tuns.items()):
+            packets = tun.read(budget)
+            self._core.outbound(index, packets)
+            moved += len(packets)
+        arrived = self._wire.receive(budget)
+        self._core.inbound(arrived)
+        return moved + len(arrived)
+
+    def start(self, budget: int) -> None:
+        """No thread moves packets in memory."""
+
+    def stop(self) -> None:
+        """See `start`."""
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+class LinuxDriver(_Driver):
+    """For Linux: super-packets on TUN devices, raw and UDP sockets in batches, one or more threads each way."""
+
+    def __init__(self, events: Events) -> None:
+        from ipsectools.host.linux import packets
+
+        self._packets = packets
+        workers = max(1, min(len(os.sched_getaffinity(0)) // 2, MOST_WORKERS))
+        self._injector = packets.Injector()
+        super().__init__(_fast.Core(self, events, in_memory=False, workers=workers))
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._sockets: list[socket.socket] = []
+        self._endpoints: dict[tuple[bytes, int], EncapSocket] = {}
+        self._settings = Settings()
+        self._threads: list[threading.Thread] = []
+        self._workers = workers
+        for number in range(workers):
+            self._core.set_sockets(number, *self._open_sockets(number, workers), self._bell)
+
+    def _open_sockets(self, number: int, workers: int) -> tuple[int, int, int]:
+        """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv6 (both ways)."""
+        packets = self._packets
+        four = packets.open_raw(socket.AF_INET)
+        four_df = packets.open_raw(socket.AF_INET, df=True)
+        packets.attach_filter(four_df, packets.BPF_DROP)
+        opened = [four, four_df]
+        with suppress(OSError):  # a host may be without IPv6
+            opened.append(packets.open_raw(socket.AF_INET6))
+        if workers > 1:
+            for sock in (four, *opened[2:]):
+                program = packets.bpf_esp_share(number, workers, ipv4=sock is four)
+                packets.attach_filter(sock, program)
+        self._sockets += opened
+        return four.fileno(), four_df.fileno(), opened[2].fileno() if len(opened) > 2 else -1
+
+    # what the core asks of its `wire`
+
+    def inject(self, packet: bytes) -> int:
+        return self._injector.inject(packet)
+
+    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+        return self._packets.path_mtu(dst, fib)
+
+    # tables
+
+    def set_settings(self, settings: Settings) -> None:
+        self._settings = settings
+        for sock in (*self._sockets, *(endpoint.sock for endpoint in self._endpoints.values())):
+            self._set_ttl(sock)
+        super().set_settings(settings)
+
+    def _set_ttl(self, sock: socket.socket) -> None:
+        ipv4 = sock.family == socket.AF_INET
+        self._packets.set_header_fields(sock, 0, self._settings.ttl if ipv4 else self._settings.hlim)
+
+    def set_interface(self, interface: Interface) -> None:
+        devices: dict[int, OffloadTun] = self._core.devices
+        if interface.index in devices:
+            self._core.set_interface(interface)
+        else:
+            tun = self._packets.OffloadTun(interface.name)
+            devices[interface.index] = tun
+            self._core.set_interface(interface, tun.fd, True, tun.uso)
+
+    def remove_interface(self, index: int) -> None:
+        self._core.remove_interface(index)
+        self._core.devices.pop(index).close()
+
+    def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
+        wanted = set(endpoints)
+        for key in [key for key in self._endpoints if key not in wanted]:
+            endpoint = self._endpoints.pop(key)
+            self._core.remove_endpoint(endpoint.sock.fileno())
+            endpoint.close()
+        for key in wanted:
+            if key not in self._endpoints:
+                try:
+                    endpoint = self._packets.EncapSocket(*key)
+                except OSError:  # the address is not (yet) this host's; sending says so packet by packet
+                    continue
+                self._set_ttl(endpoint.sock)
+                endpoint.accept_trains()
+                self._endpoints[key] = endpoint
+                self._core.add_endpoint(*key, endpoint.sock.fileno(), endpoint.shared)
+
+    # packets
+
+    def step(self, budget: int) -> int:
+        return self._core.turn()
+
+    def start(self, budget: int) -> None:
+        self._core.stopping = False
+        for number in range(self._workers):
+            for outward in (True, False):
+                name = f"esp-{'out' if outward else 'in'}-{number}"
+                thread = threading.Thread(target=self._core.run, args=(number, outward), name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def stop(self) -> None:
+        self._core.stopping = True
+        os.eventfd_write(self._bell, 1)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        os.eventfd_read(self._bell)
+
+    def close(self) -> None:
+        self.encap(())
+        for sock in self._sockets:
+            sock.close()
+        self._injector.close()
+        os.close(self._bell)

@@ -1,0 +1,247 @@
+/* The way in: socket -> SA by SPI -> opened packet -> interface -> TUN device. */
+#ifndef IPSECTOOLS_IN_H
+#define IPSECTOOLS_IN_H
+
+#include "coalesce.h"
+#include "out.h"
+
+/* Where a packet came from. */
+typedef struct arrival {
+    int family, natt;
+    const u8 *dst;
+    u16 sport, dport;
+} arrival;
+
+/* What a UDP socket of ours does not hand to ESP. */
+static enum drop natt_refuses(const tables *t, const u8 *esp, u32 length, const arrival *from)
+{
+    if (length < 4)
+        return length == 1 && esp[0] == 0xff ? DROP_IN_NATT_KEEPALIVE : DROP_IN_NATT_SHORT;
+    if (!get32(esp))
+        return DROP_IN_NON_ESP_MARKER;
+    const sa *a = find_inbound(t, get32(esp));
+    if (!a || !a->natt || a->family != from->family || memcmp(a->dst, from->dst, (size_t)address_length(from->family)))
+        return DROP_IN_NATT_NO_SA;
+    return a->sport == from->sport && a->dport == from->dport ? PASSED : DROP_IN_NATT_PORTS;
+}
+
+/* The window's next number is not reserved: asks, and waits within bounds. The SA as it is then, locked; NULL: gone. */
+static sa *wait_to_accept(worker *w, sa *a, u8 *esp, u32 length, opened *o, enum drop *reason, int outer_ipv6)
+{
+    u64 generation = a->generation, deadline = 0, needed = a->window_state.needed;
+    u32 spi = a->spi;
+    tables *t = &w->engine->tables;
+    unlock_sa(a);
+    flush_flows(w, outer_ipv6);
+    w->engine->hooks.event(w->engine, EVENT_EDGE, spi, needed);
+    while (*reason == DROP_IN_WINDOW_UNRESERVED && wait_for_numbers(w, &deadline)) {
+        a = find_inbound(t, spi);
+        if (!a || a->generation != generation) {
+            *reason = DROP_IN_SA_DEAD;
+            return NULL;
+        }
+        lock_sa(a);
+        *reason = sa_unwrap(a, esp, length, &w->stats, o);
+        if (*reason == DROP_IN_WINDOW_UNRESERVED)
+            unlock_sa(a);
+    }
+    if (*reason == DROP_IN_WINDOW_UNRESERVED)
+        lock_sa(a);
+    return a;
+}
+
+/* The `length` bytes from the SPI on, which may be changed. In FreeBSD's order of checks. */
+static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
+{
+    engine *e = w->engine;
+    tables *t = &e->tables;
+    stats *s = &w->stats;
+    int ipv6 = from->family == 6;
+    u32 high;
+    opened o;
+    enum drop reason;
+    s->arrived++;
+    if (from->natt && (reason = natt_refuses(t, esp, length, from))) {
+        count_drop(w, reason, ipv6, 1);
+        return;
+    }
+    s->input++;
+    if (!t->esp_enable) {
+        count_drop(w, DROP_IN_ESP_DISABLED, ipv6, 1);
+        return;
+    }
+    if (length < 8) {
+        count_drop(w, DROP_IN_SHORT, ipv6, 1);
+        return;
+    }
+    sa *a = find_inbound(t, get32(esp));
+    if (!a || a->family != from->family || memcmp(a->dst, from->dst, (size_t)address_length(from->family))) {
+        count_drop(w, DROP_IN_UNKNOWN_SPI, ipv6, 1);
+        return;
+    }
+    lock_sa(a);
+    reason = sa_decrypt(a, esp, length, s, &high);
+    if (!reason) {
+        reason = sa_unwrap(a, esp, length, s, &o);
+        if (reason == DROP_IN_WINDOW_UNRESERVED)
+            a = wait_to_accept(w, a, esp, length, &o, &reason, ipv6);
+    }
+    if (!reason && a->window)
+        ask_for_more(w, a, a->window_state.last, a->traffic->granted_received, EVENT_EDGE);
+    if (reason) {
+        if (a)
+            unlock_sa(a);
+        count_drop(w, reason, ipv6, 1);
+        return;
+    }
+    int is_ip = o.next == NEXT_IPV4 || o.next == NEXT_IPV6;
+    if (a->mode == MODE_TRANSPORT || !is_ip) {
+        /* FreeBSD counts it for the SA with the outer header still on it, and only then looks what it is. */
+        sa_used(a, o.length + (ipv6 ? 40 : 20));
+        reason = !is_ip && a->mode == MODE_TUNNEL && !ipv6 ? DROP_IN_NEXT_HEADER : DROP_IN_TRANSPORT;
+    } else if (o.length < (o.next == NEXT_IPV4 ? 20u : 40u)) {
+        reason = DROP_IN_INNER_SHORT;
+    } else {
+        sa_used(a, o.length);
+    }
+    interface *i = a->mode == MODE_TUNNEL && a->target ? a->target->interface : NULL;
+    unlock_sa(a);
+    if (reason) {
+        count_drop(w, reason, ipv6, 1);
+        return;
+    }
+    s->front++;
+    int right_version = o.inner[0] >> 4 == (o.next == NEXT_IPV4 ? 4 : 6);
+    if (!i) {
+        /* No interface of ours: as FreeBSD does, the packet goes on as one that the host received otherwise. */
+        if (!right_version)
+            count_drop(w, DROP_IN_INNER_VERSION, ipv6, 1);
+        else if (e->hooks.inject(e, o.inner, o.length))
+            count_drop(w, DROP_IN_NO_INTERFACE, ipv6, 1);
+        else
+            s->injected++;
+        return;
+    }
+    if (!i->running || !i->up) {
+        count_drop(w, DROP_IN_INTERFACE_DOWN, ipv6, 1);
+        return;
+    }
+    ADD(i->ipackets, 1);
+    ADD(i->ibytes, o.length);
+    if (i->monitor)
+        count_drop(w, DROP_IN_MONITOR, ipv6, 1);
+    else if (!right_version)
+        count_drop(w, DROP_IN_INNER_VERSION, ipv6, 1);
+    else
+        deliver(w, i, o.inner, o.length, ipv6);
+}
+
+/* --- sockets ----------------------------------------------------------------------------------------------------- */
+
+static int receive(worker *w, int fd, int most, int with_control)
+{
+    for (int n = 0; n < most; n++) {
+        w->pieces[n].iov_base = w->rx + (size_t)n * RX_STRIDE;
+        w->pieces[n].iov_len = LONGEST + 1;
+        struct msghdr *m = &w->messages[n].msg_hdr;
+        memset(m, 0, sizeof *m);
+        m->msg_iov = &w->pieces[n];
+        m->msg_iovlen = 1;
+        if (with_control) {
+            m->msg_control = w->control[n];
+            m->msg_controllen = CONTROL;
+            m->msg_name = &w->names[n];
+            m->msg_namelen = sizeof w->names[n];
+        }
+    }
+    return recvmmsg(fd, w->messages, (unsigned)most, MSG_DONTWAIT, NULL);
+}
+
+static int drain_raw4(worker *w, int fd)
+{
+    int got = receive(w, fd, BATCH, 0);
+    pthread_rwlock_rdlock(&w->engine->tables.lock);
+    for (int n = 0; n < got; n++) {
+        u8 *ip = w->rx + (size_t)n * RX_STRIDE;
+        u32 length = w->messages[n].msg_len, header = length ? (u32)(ip[0] & 15) * 4 : 0;
+        arrival from = {.family = 4, .dst = ip + 16};
+        if (length >= 20 && header >= 20 && header <= length) /* the kernel delivers nothing else */
+            inbound_one(w, ip + header, length - header, &from);
+    }
+    flush_flows(w, 0);
+    pthread_rwlock_unlock(&w->engine->tables.lock);
+    return got;
+}
+
+static const u8 *find_control(const struct msghdr *m, int level, int type)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)m, c))
+        if (c->cmsg_level == level && c->cmsg_type == type)
+            return CMSG_DATA(c);
+    return NULL;
+}
+
+static int drain_raw6(worker *w, int fd)
+{
+    int got = receive(w, fd, BATCH, 1);
+    pthread_rwlock_rdlock(&w->engine->tables.lock);
+    for (int n = 0; n < got; n++) {
+        const u8 *info = find_control(&w->messages[n].msg_hdr, IPPROTO_IPV6, IPV6_PKTINFO);
+        arrival from = {.family = 6, .dst = info};
+        if (info)
+            inbound_one(w, w->rx + (size_t)n * RX_STRIDE, w->messages[n].msg_len, &from);
+    }
+    flush_flows(w, 1);
+    pthread_rwlock_unlock(&w->engine->tables.lock);
+    return got;
+}
+
+static int drain_udp(worker *w, int fd)
+{
+    int got = -1, shared = 0, family = 0;
+    u16 port = 0;
+    u8 address[16];
+    pthread_rwlock_rdlock(&w->engine->tables.lock);
+    const endpoint *p = w->engine->tables.endpoints;
+    while (p && p->fd != fd)
+        p = p->next;
+    if (p) { /* copied, because waiting for numbers lets go of the tables */
+        shared = p->shared;
+        family = p->family;
+        port = p->port;
+        memcpy(address, p->address, sizeof address);
+        got = receive(w, fd, shared ? BATCH : UDP_ARRIVALS, 1);
+    }
+    for (int n = 0; n < got; n++) {
+        u8 *data = w->rx + (size_t)n * RX_STRIDE;
+        u32 length = w->messages[n].msg_len, step = length;
+        const u8 *segment = find_control(&w->messages[n].msg_hdr, SOL_UDP, UDP_GRO);
+        const struct sockaddr_storage *name = &w->names[n];
+        arrival from = {.family = family, .natt = 1, .dst = address, .dport = port};
+        from.sport = ntohs(name->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)name)->sin6_port
+                                                       : ((const struct sockaddr_in *)name)->sin_port);
+        if (segment) {
+            int size;
+            memcpy(&size, segment, sizeof size);
+            if (size > 0)
+                step = (u32)size;
+        }
+        if (shared) { /* a raw socket: IPv4 shows its header, and the UDP header is there */
+            u32 header = family == 4 && length ? (u32)(data[0] & 15) * 4 : 0;
+            if (length < header + UDP_HEADER)
+                continue;
+            from.sport = get16(data + header);
+            data += header + UDP_HEADER;
+            step = length -= header + UDP_HEADER;
+        }
+        if (!length)
+            inbound_one(w, data, 0, &from);
+        for (u32 offset = 0; offset < length; offset += step)
+            inbound_one(w, data + offset, length - offset < step ? length - offset : step, &from);
+    }
+    flush_flows(w, family == 6);
+    pthread_rwlock_unlock(&w->engine->tables.lock);
+    return got;
+}
+
+#endif
