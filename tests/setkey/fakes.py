@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -125,8 +127,9 @@ def setkey(*arguments: str, door: FakeDoor | None = None) -> Result:
     """Runs the command; what it prints with this process's pid is printed with PID."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         output = Output(out.fileno(), err.fileno())
-        status = main.run(list(arguments), output, (door or FakeDoor()).open)  # type: ignore[arg-type]
-        output.flush()
+        with contextlib.redirect_stderr(io.StringIO()) as complaints:  # of getopt
+            status = main.run(list(arguments), output, (door or FakeDoor()).open)  # type: ignore[arg-type]
+        output.write_error(complaints.getvalue())
         texts = []
         for file in (out, err):
             file.seek(0)
