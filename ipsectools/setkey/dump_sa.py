@@ -146,7 +146,7 @@ def short_text(message: bytes, now: int, interface_name: InterfaceName) -> str:
     else:
         created, hard, _ = (_LIFETIME.unpack_from(message, (place or 0) + 4)[2] for place in times)
         age = now - created if created else 0
-        line += f"{' big' if age >= 1000 else f'{age:3}'}/{'big' if hard >= 1000 else f'{hard:<3}'} "
+        line += f"{'big' if age >= 1000 else f'{age:3}'}/{'big' if hard >= 1000 else f'{hard:<3}'} "
     sides = [_short_address(message, get(kind), interface_name) for kind in (c.EXT_ADDRESS_SRC, c.EXT_ADDRESS_DST)]
     return f"{line}{sides[0]} -> {sides[1]}\n"
 

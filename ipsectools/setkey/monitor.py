@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import localtime, time
+from time import localtime, time_ns
 
 from ipsectools.errno import strerror
 from ipsectools.pfkey import constants as c
@@ -24,7 +24,7 @@ def monitor(
     *,
     unix_time: bool = False,
     hexadecimal: bool = False,
-    clock: Callable[[], float] = time,
+    clock: Callable[[], int] = time_ns,
 ) -> int:
     """Prints messages until the connection breaks (ClientError). Returns 1 if the kernel does not let us listen."""
     number = connection.send(build(c.SADB_X_PROMISC, 1, pid=pid))
@@ -35,8 +35,7 @@ def monitor(
         message = connection.receive(None)
         if message is None:
             return 1
-        now = clock()
-        seconds, microseconds = int(now), int(now % 1 * 1000000)
+        seconds, microseconds = divmod(clock() // 1000, 1000000)
         if unix_time:
             stamp = f"{seconds}"
         else:
