@@ -9,15 +9,13 @@ from __future__ import annotations
 import itertools
 import sys
 
-from ipsectools.ifconfig import features, main, media, registry  # features fills the registry
+from ipsectools.ifconfig import features, main, media, registry  # noqa: F401  (features fills the registry)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ipsectools.ifconfig.registry import Keyword
-
-__all__ = ["features", "script"]
 
 FLAGS = {
     "-a": "all interfaces",

@@ -1,6 +1,6 @@
 """Everything ifconfig knows: importing this module fills the registry."""
 
-from ipsectools.ifconfig import (
+from ipsectools.ifconfig import (  # noqa: F401
     address,
     bridge,
     clone,
@@ -17,21 +17,3 @@ from ipsectools.ifconfig import (
     settings,
     vnet,
 )
-
-__all__ = [
-    "address",
-    "bridge",
-    "clone",
-    "fib",
-    "flags",
-    "group",
-    "inet",
-    "inet6",
-    "ipsec",
-    "link",
-    "media",
-    "nd6",
-    "pseudo",
-    "settings",
-    "vnet",
-]

@@ -114,6 +114,6 @@ def _execute(context: Context, op: str, arguments: dict[str, object]) -> None:
         raise
 
 
-_family = Inet("inet", help="IPv4")
+_family = Inet("inet")
 register_family(_family)
 register_status(StatusLines(INET, _family.lines, ("inet",)))

@@ -176,7 +176,7 @@ def _halves(address: str) -> tuple[bytes, bytes]:
 
 
 _INET6 = ("inet6",)
-_family = Inet6("inet6", help="IPv6")
+_family = Inet6("inet6")
 register_family(_family)
 register_status(StatusLines(INET6, _family.lines, _INET6))
 register_keywords(

@@ -71,6 +71,6 @@ def _random() -> str:
     return ":".join(f"{octet:02x}" for octet in octets)
 
 
-_family = Link("link", ("ether", "lladdr"), help="link-level address")
+_family = Link("link", ("ether", "lladdr"))
 register_family(_family)
 register_status(StatusLines(LINK, _family.lines, ("link",)))

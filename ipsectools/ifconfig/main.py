@@ -7,7 +7,7 @@ import sys
 
 from ipsectools import bsdgetopt
 from ipsectools.errno import ENOENT, KernelError
-from ipsectools.ifconfig import features, status  # features fills the registry
+from ipsectools.ifconfig import features, status  # noqa: F401  (features fills the registry)
 from ipsectools.ifconfig.context import Context, is_too_long
 from ipsectools.ifconfig.errors import Fatal, UsageError, complain, fatal
 from ipsectools.ifconfig.registry import families
@@ -16,8 +16,6 @@ from ipsectools.ifconfig.words import configure
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["features", "main"]
 
 LETTERS = "G:adDf:j:klmnuvLCg:"
 LONG_OPTIONS = ("--json", "--libxo:")
@@ -49,10 +47,7 @@ def main(arguments: list[str]) -> int:
             complain(str(error))
         sys.stderr.write(USAGE)
         context.status = 1
-    except Fatal as error:
-        complain(str(error))
-        context.status = 1
-    except KernelError as error:
+    except (Fatal, KernelError) as error:
         complain(str(error))
         context.status = 1
     finally:

@@ -50,7 +50,7 @@ class Keyword:
 class Family:
     """An address family. This base class is one that has neither addresses nor tunnels (`af_ipsec` and its like)."""
 
-    __slots__ = ("aliases", "help", "name")
+    __slots__ = ("aliases", "name")
 
     changes_addresses = False
     """False: address words do nothing and the family ends in a warning."""
@@ -59,10 +59,9 @@ class Family:
     tunnel_operation = ""
     """The control operation that sets tunnel endpoints; empty: none."""
 
-    def __init__(self, name: str, aliases: Sequence[str] = (), help: str = "") -> None:
+    def __init__(self, name: str, aliases: Sequence[str] = ()) -> None:
         self.name = name
         self.aliases = aliases
-        self.help = help
 
     def shown(self, interface: Interface, word: str) -> bool:
         """Whether an interface is listed when the family was named, by `word`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ipsectools.ifconfig.flags import CANTCONFIG, NAMES, UP, braced
-from ipsectools.ifconfig.registry import status_lines
+from ipsectools.ifconfig.registry import families, status_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ def chosen(context: Context, interface: Interface) -> bool:
 
 def select(context: Context, interfaces: Sequence[Interface], family_word: str) -> list[Interface]:
     """The interfaces that the flags of the command line, and a family if one was named, leave."""
-    from ipsectools.ifconfig.registry import families
-
     family = families[family_word] if family_word else None
     options = context.options
     listed = [

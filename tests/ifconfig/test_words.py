@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ipsectools.errno import EADDRNOTAVAIL, EINVAL, KernelError
+from ipsectools.ifconfig import features, registry  # noqa: F401  (features fills the registry)
 from tests.ifconfig.harness import ETHERNET, FakeDoor, failed, install, interface, ok, run, warned
 
 UP = ("SIOCSIFFLAGS", {"name": "ipsec0", "set": 1, "clear": 0})
@@ -237,3 +240,38 @@ def test_absent_interface(door: FakeDoor) -> None:
     assert run(f"ifconfig {'i' * 16}") == failed(f"interface {'i' * 16} does not exist")
     assert run("ifconfig ipsec9 -vnet 1 up") == ok()
     assert [op for op, _ in door.calls] == ["SIOCSIFRVNET", "SIOCSIFFLAGS"]
+
+
+@pytest.mark.parametrize(
+    "keyword", [word for word in registry.keywords.values() if word.arguments], ids=lambda w: w.name
+)
+def test_missing_arguments(door: FakeDoor, keyword: registry.Keyword) -> None:
+    count = len(keyword.arguments)
+    complaint = f"'{keyword.name}' requires {'argument' if count == 1 else f'{count} arguments'}"
+    for present in range(count):
+        assert run(["ipsec0", "inet", keyword.name, *["x"] * present]) == failed(complaint)
+        assert run(["ipsec0", keyword.name, *["x"] * present]) == failed(complaint)
+        assert run(["ipsec7", "create", keyword.name, *["x"] * present]) == failed(complaint)
+    assert {op for op, _ in door.calls} == {"SIOCIFCREATE2"}
+
+
+ANY_WORD = st.one_of(
+    st.sampled_from([*registry.keywords, *registry.creating_keywords, *registry.families]),
+    st.sampled_from(["10.0.0.1", "10.0.0.1/24", "::1", "::1/64", "fe80::1%em0", "0x64", "-1", "--json", "4294967296"]),
+    st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40),
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(ANY_WORD, max_size=6), st.sampled_from(["ipsec0", "ipsec9", "ipsec"]))
+def test_any_words(words: list[str], name: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        install(monkeypatch, FakeDoor(interface()))
+        result = run([name, *words])
+    assert result.status in (0, 1)
+    assert result.status == 0 or result.err.startswith("ifconfig: ")
