@@ -32,8 +32,9 @@ READING_MESSAGES = frozenset([5, 10, 16, 18])
 DUMP_MESSAGES = frozenset([10, 18])
 
 HELLO = b"IPSECPF"
-ACKNOWLEDGE, LINUX_DIALECT, RECEIVE_BUFFER = 1, 2, 4
-"""Options in the byte that follows the hello; with RECEIVE_BUFFER a 4-byte size in host order follows."""
+ACKNOWLEDGE, LINUX_DIALECT, RECEIVE_BUFFER, ADOPT = 1, 2, 4, 8
+"""Options in the byte that follows the hello; with RECEIVE_BUFFER a 4-byte size in host order follows. ADOPT, of a
+client in Linux's dialect: see `adoption`."""
 
 DEFAULT_RECEIVE_BUFFER = 2 << 20
 LARGEST_MESSAGE = 1 << 16
@@ -180,13 +181,12 @@ def _start(directory: str) -> None:
 class ControlDoor:
     """The control door: `call` does one ioctl-shaped request."""
 
-    __slots__ = ("_directory", "_embedded", "_only_served", "_socket")
+    __slots__ = ("_directory", "_embedded", "_socket")
 
-    def __init__(self, directory: str, only_served: bool = False) -> None:
-        """`only_served`: never opens the kernel in this process."""
+    def __init__(self, directory: str, connection: _socket.socket | None = None) -> None:
+        """`connection`: to the ipsecd that shall be asked, if it must be that one."""
         self._directory = directory
-        self._only_served = only_served
-        self._socket: _socket.socket | None = None
+        self._socket = connection
         self._embedded: EmbeddedKernel | None = None
 
     def call(self, op: str, **args: Any) -> Any:
@@ -207,7 +207,7 @@ class ControlDoor:
                     raise ClientError(f"ipsecd ended during the request {op}") from None
 
     def _attach(self, changing: bool) -> None:
-        owner = attach(self._directory, "control", _socket.SOCK_STREAM, self._only_served, changing)
+        owner = attach(self._directory, "control", _socket.SOCK_STREAM, False, changing)
         if isinstance(owner, _socket.socket):
             self._socket = owner
         else:

@@ -46,19 +46,17 @@ class ControlServer:
             client.close()
 
     def _accept(self, _events: int) -> None:
-        try:
-            connection = listener.accept(self._listening)
-        except OSError:
-            return
-        if connection is None:
-            return
-        if len(self.clients) >= MOST_CLIENTS:
-            min(self.clients, key=lambda client: client.last_heard).close()
-        self.clients.add(ControlClient(self, connection))
+        for connection in listener.accept(self._listening):
+            if len(self.clients) >= MOST_CLIENTS:
+                min(self.clients, key=lambda client: client.last_heard).close()
+            ControlClient(self, connection)
 
 
 class ControlClient:
-    """One connection. Reading stops while an answer waits to be taken, so no queue grows beyond one answer."""
+    """One connection, in its server's `clients` until it is closed.
+
+    Reading stops while an answer waits to be taken, so no queue grows beyond one answer.
+    """
 
     __slots__ = ("_connection", "_descriptor", "_events", "_incoming", "_outgoing", "_server", "last_heard")
 
@@ -70,12 +68,12 @@ class ControlClient:
         self._incoming = bytearray()
         self._outgoing = memoryview(b"")
         self.last_heard = monotonic()
+        server.clients.add(self)
         server.loop.add(self._descriptor, self._handle)
         self._handle(READ)
 
     def close(self) -> None:
-        if self in self._server.clients:
-            self._server.clients.remove(self)
+        self._server.clients.discard(self)
         if self._connection.fileno() >= 0:
             self._server.loop.remove(self._descriptor)
             self._connection.close()

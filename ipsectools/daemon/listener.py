@@ -9,7 +9,12 @@ import struct
 
 from ipsectools.daemon.client import socket_path
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 BACKLOG = 128
+_ACCEPTS_AT_A_TIME = 16
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 
 
@@ -54,15 +59,16 @@ def passed_sockets() -> dict[int, socket.socket]:
     return found
 
 
-def accept(listening: socket.socket) -> socket.socket | None:
-    """The next connection if its process is root's or our own user's; None if nobody (else) waits. Never blocks.
-
-    Raises BlockingIOError when nobody waits, OSError when there is no descriptor for it.
-    """
-    connection, _ = listening.accept()
-    _process, user, _group = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    if user not in (0, os.geteuid()):
-        connection.close()
-        return None
-    connection.setblocking(False)
-    return connection
+def accept(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that wait (some of them, if many) from processes of root's or our own user's; others are closed."""
+    for _ in range(_ACCEPTS_AT_A_TIME):
+        try:
+            connection, _address = listening.accept()
+        except OSError:  # nobody (else) waits, or there is no descriptor for it
+            return
+        _process, user, _group = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        if user in (0, os.geteuid()):
+            connection.setblocking(False)
+            yield connection
+        else:
+            connection.close()

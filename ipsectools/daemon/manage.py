@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _door(directory: str) -> client.ControlDoor | None:
+    connection = client.connect(directory, "control", _socket.SOCK_STREAM)
+    return None if connection is None else client.ControlDoor(directory, connection)
+
+
 def status(directory: str | None = None) -> dict[str, Any] | None:
     """What ipsecd says about itself (see `service.Service.status`), None if none serves. Raises ClientError."""
-    directory = directory or client.state_directory()
-    connection = client.connect(directory, "control", _socket.SOCK_STREAM)
-    if connection is None:
+    door = _door(directory or client.state_directory())
+    if door is None:
         return None
-    connection.close()
-    door = client.ControlDoor(directory, only_served=True)
     try:
         value: dict[str, Any] = door.call("IPSECDSTATUS")
         return value
@@ -39,9 +41,9 @@ def start(directory: str | None = None) -> None:
 def stop(directory: str | None = None) -> bool:
     """Ends the ipsecd of the state directory and waits for that; False if there is none. Raises ClientError."""
     directory = directory or client.state_directory()
-    if status(directory) is None:
+    door = _door(directory)
+    if door is None:
         return False
-    door = client.ControlDoor(directory, only_served=True)
     door.call("IPSECDSTOP")
     door.close()
     deadline = monotonic() + client.PATIENCE

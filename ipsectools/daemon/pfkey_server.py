@@ -11,9 +11,10 @@ from collections import deque
 from sys import byteorder
 from time import time
 
-from ipsectools.daemon import listener
+from ipsectools.daemon import adoption, listener
 from ipsectools.daemon.client import (
     ACKNOWLEDGE,
+    ADOPT,
     DEFAULT_RECEIVE_BUFFER,
     HELLO,
     LARGEST_MESSAGE,
@@ -63,16 +64,11 @@ class PfkeyServer:
             client.close()
 
     def _accept(self, _events: int) -> None:
-        try:
-            connection = listener.accept(self._listening)
-        except OSError:
-            return
-        if connection is None:
-            return
-        if len(self.clients) >= MOST_CLIENTS:
-            connection.close()  # a silent client may be a monitor: nobody is thrown out for another
-            return
-        self.clients.add(PfkeyClient(self, connection))
+        for connection in listener.accept(self._listening):
+            if len(self.clients) < MOST_CLIENTS:
+                PfkeyClient(self, connection)
+            else:
+                connection.close()  # a silent client may be a monitor: nobody is thrown out for another
 
     def has_news(self, client: PfkeyClient) -> None:
         """Something was queued for a client: it goes out when the request or timer that caused it is done."""
@@ -87,10 +83,11 @@ class PfkeyServer:
 
 
 class PfkeyClient:
-    """One connection, which is one PF_KEY socket of the kernel."""
+    """One connection, which is one PF_KEY socket of the kernel; in its server's `clients` until it is closed."""
 
     __slots__ = (
         "_acknowledge",
+        "_adopt",
         "_asking",
         "_buffer",
         "_connection",
@@ -110,6 +107,7 @@ class PfkeyClient:
         self._descriptor = connection.fileno()
         self._fresh = True
         self._acknowledge = False
+        self._adopt = False
         self._linux = False
         self._buffer = DEFAULT_RECEIVE_BUFFER
         self._queue: deque[bytes] = deque()
@@ -117,6 +115,7 @@ class PfkeyClient:
         self._asking = False
         self._told = False
         self._door = server.kernel.open_pfkey(self._deliver)
+        server.clients.add(self)
         server.loop.add(self._descriptor, self._handle)
         self._handle(READ)
 
@@ -189,6 +188,7 @@ class PfkeyClient:
     def _hello(self, packet: bytes) -> None:
         options = packet[len(HELLO)]
         self._acknowledge = bool(options & ACKNOWLEDGE)
+        self._adopt = bool(options & ADOPT)
         self._linux = bool(options & LINUX_DIALECT)
         if options & RECEIVE_BUFFER and len(packet) == 12:
             self._buffer = min(max(int.from_bytes(packet[8:], byteorder), SMALLEST_BUFFER), LARGEST_BUFFER)
@@ -211,4 +211,7 @@ class PfkeyClient:
         if answer is not None:
             self._put(answer)
             return 0
-        return linux.errno_to_linux(self._door.send(linux.to_freebsd(message), time()))
+        request = linux.to_freebsd(message)
+        if self._adopt:
+            request = adoption.adopt(request, self._server.kernel)
+        return linux.errno_to_linux(self._door.send(request, time()))

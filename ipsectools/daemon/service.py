@@ -215,7 +215,7 @@ class Service:
             "live": self.host.live,
             "uptime": int(monotonic() - self._started),
             "interfaces": self._interface_count(),
-            "clients": sum(len(server.clients) for server in self._servers),
+            "clients": sum(len(server.clients) for server in self._servers) - 1,  # not the one that asks
         }
 
     def _summary(self) -> str:

@@ -87,8 +87,8 @@ class Served:
     def connect(self, name: str, directory: str | None = None) -> socket.socket:
         kind = socket.SOCK_STREAM if name == "control" else socket.SOCK_SEQPACKET
         connection = socket.socket(socket.AF_UNIX, kind)
+        connection.connect(f"{directory or self.directory}/{name}")  # blocks while the backlog is full
         connection.settimeout(20)
-        connection.connect(f"{directory or self.directory}/{name}")
         return connection
 
     def close(self):

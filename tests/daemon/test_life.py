@@ -143,13 +143,11 @@ def test_it_is_not_idle_with_an_interface_or_a_client(state):
     pid = state.ipsecd()
     state.ok("ifconfig", "ipsec0", "create")
     monitor = state.start("setkey", "-x")
-    for _ in range(2):
-        time.sleep(0.8)
-        assert state.ipsecd() == pid
+    time.sleep(1.5)
+    assert state.ipsecd() == pid
     state.ok("ifconfig", "ipsec0", "destroy")
-    for _ in range(2):
-        time.sleep(0.8)
-        assert state.ipsecd() == pid
+    time.sleep(1.5)
+    assert state.ipsecd() == pid
     monitor.kill()
     monitor.communicate()
     state.wait_until_free()
@@ -267,7 +265,7 @@ def test_a_long_state_path(tmp_path):
         state.close()
 
 
-@pytest.mark.parametrize("program", [["ifconfig", "-l"], ["setkey", "-D"], ["ipsecd"], ["setkey", "-c"]])
+@pytest.mark.parametrize("program", [["ifconfig", "-l"], ["setkey", "-c"]])
 @pytest.mark.parametrize("harm", ["directory mode", "file mode", "damaged", "newer", "another's"])
 def test_a_state_that_is_not_ours_is_refused_in_one_line(state, harm, program):
     state.ok("ifconfig", "ipsec0", "create")

@@ -47,6 +47,17 @@ def test_the_sockets_are_the_owners_alone(served):
         assert stat.S_ISSOCK(mode) and stat.S_IMODE(mode) == 0o600
 
 
+def test_who_has_gone_before_it_was_let_in_is_gone(served):
+    for name in ("control", "pfkey"):
+        for _ in range(200):
+            served.connect(name).close()
+    last_control, last_pfkey = served.connect("control"), served.connect("pfkey")
+    assert ask(last_control, {"op": "ECHO"}) == {"value": {}}
+    last_pfkey.send(message(OTHER))
+    assert last_pfkey.recv(100) == message(OTHER)
+    assert (len(served.control.clients), len(served.pfkey.clients), len(served.kernel.sockets)) == (1, 1, 1)
+
+
 # control
 
 
