@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ipsectools.lab.host import Host
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6, ETH_P_ARP = 0x0003, 0x0800, 0x86DD, 0x0806
-PROTOCOL_UDP, PROTOCOL_ESP, PROTOCOL_ICMPV6 = 17, 50, 58
+PROTOCOL_ICMP, PROTOCOL_UDP, PROTOCOL_ESP, PROTOCOL_ICMPV6 = 1, 17, 50, 58
+ICMP_ERRORS = (b"\x03", b"\x0b", b"\x0c")
+ICMPV6_ERRORS = (b"\x01", b"\x02", b"\x03", b"\x04")
 IPV6_HOP_BY_HOP, IPV6_FRAGMENT = 0, 44
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 SO_RCVBUFFORCE = 33
@@ -30,8 +32,9 @@ class Seen:
     """One packet on the wire.
 
     `kind` is `esp`, `fragment` (a later fragment of ESP), `keepalive` (RFC 3948), `neighbour` (ARP, neighbour
-    discovery) or `clear`: everything else. `size` is the length of the whole IP packet in bytes; `spi`, `sequence`
-    and `payload` (from the SPI on) are those of ESP; `ports` is (source, destination) of UDP around ESP.
+    discovery), `refusal` (an ICMP error that quotes an ESP packet) or `clear`: everything else. `size` is the length of
+    the whole IP packet in bytes; `spi`, `sequence` and `payload` (from the SPI on) are those of ESP; `ports` is
+    (source, destination) of UDP around ESP.
     """
 
     __slots__ = (
@@ -116,6 +119,11 @@ def _look_above(seen: Seen, protocol: int, rest: bytes, offset: int, natt_ports:
                 seen.ports = ports[0], ports[1]
     elif protocol == PROTOCOL_ICMPV6 and rest and rest[0] in NEIGHBOUR_TYPES:
         seen.kind = "neighbour"
+    elif (protocol == PROTOCOL_ICMP and rest[:1] in ICMP_ERRORS and rest[8:9] == b"\x45") or (
+        protocol == PROTOCOL_ICMPV6 and rest[:1] in ICMPV6_ERRORS and rest[8:9] >= b"\x60"
+    ):
+        quoted = look(rest[8:], ETH_P_IP if protocol == PROTOCOL_ICMP else ETH_P_IPV6, natt_ports=natt_ports)
+        seen.kind = "refusal" if quoted.kind in ("esp", "fragment") else "clear"
 
 
 def _esp(seen: Seen, payload: bytes) -> None:
@@ -188,8 +196,9 @@ class Capture:
         return [seen for seen in self.packets() if seen.kind == "esp"]
 
     def clear(self) -> list[Seen]:
-        """What should never be there: all that is neither ESP nor neighbour discovery. Raises AssertionError when the
-        capture lost packets, since then nothing can be said."""
+        """What should never be there: all that is neither ESP (or an error about it) nor neighbour discovery.
+
+        Raises AssertionError when the capture lost packets, since then nothing can be said."""
         found = [seen for seen in self.packets() if seen.kind == "clear"]
         self._count_missed()
         if self.missed:

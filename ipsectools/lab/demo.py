@@ -118,8 +118,16 @@ def with_packets(demo: Demo) -> None:
 class SimulatedHost:
     """A host without packets: the same commands, its kernel in a directory. Fits `Terminal`."""
 
-    def __init__(self, directory: str) -> None:
-        self.environment = host_environment() | {"IPSECTOOLS_STATE": directory, "IPSECTOOLS_HOST": "simulated"}
+    def __init__(self) -> None:
+        self._directory = tempfile.mkdtemp(prefix="ipsectools-demo-")
+        self.environment = host_environment() | {"IPSECTOOLS_STATE": self._directory, "IPSECTOOLS_HOST": "simulated"}
+
+    def __enter__(self) -> SimulatedHost:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["ipsecd", "--stop"], env=self.environment, capture_output=True, check=False, timeout=20)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def spawn(
         self,
@@ -170,9 +178,8 @@ def simulated(demo: Demo, reason: str) -> None:
     with contextlib.ExitStack() as stack:
         terminals = {}
         for host in OUTER:
-            directory = tempfile.mkdtemp(prefix="ipsectools-demo-")
-            stack.callback(shutil.rmtree, directory, ignore_errors=True)
-            terminals[host] = stack.enter_context(Terminal(SimulatedHost(directory)))
+            simulated_host = stack.enter_context(SimulatedHost())
+            terminals[host] = stack.enter_context(Terminal(simulated_host))
         show.heading("Two simulated hosts")
         for host, address in OUTER.items():
             demo.type(host, terminals[host], f"ifconfig em0 inet {address}/24")

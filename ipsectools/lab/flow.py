@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class Arrivals:
     """The numbers of the datagrams that arrived one way, in order of arrival, out of 0..sent-1."""
 
-    __slots__ = ("altered", "numbers", "sent")
+    __slots__ = ("altered", "numbers", "outstanding", "sent")
 
     def __init__(self) -> None:
         self.sent = 0
+        self.outstanding = 0
         self.numbers: list[int] = []
         self.altered = 0
 
@@ -62,12 +63,15 @@ class Counters:
                 except OSError:
                     continue
             arrivals.sent += count
+            arrivals.outstanding += count
 
     def collect(self, timeout: float) -> None:
         """Books what arrives until everything is there, or nothing more comes for `timeout` seconds."""
         waiting = {self._ends[1]: self.forth, self._ends[0]: self.back}
-        while any(len(arrivals.numbers) < arrivals.sent for arrivals in waiting.values()):
+        while any(arrivals.outstanding > 0 for arrivals in waiting.values()):
             if not self._book(waiting, timeout):
+                for arrivals in waiting.values():
+                    arrivals.outstanding = 0  # lost: nobody waits for them again
                 return
 
     def drain(self) -> None:
@@ -87,6 +91,7 @@ class Counters:
                 except OSError:
                     continue  # an error that the network reported for an earlier datagram
                 arrivals.numbers.append(int.from_bytes(data[:8]))
+                arrivals.outstanding -= 1
                 arrivals.altered += data[8:] != self._filling
         return bool(ready)
 
@@ -95,8 +100,6 @@ class Counters:
         for start in range(0, count, burst):
             self.send(min(burst, count - start))
             self.collect(timeout)
-            if len(self.forth.numbers) < self.forth.sent or len(self.back.numbers) < self.back.sent:
-                timeout = min(timeout, 0.2)
 
     def close(self) -> None:
         for end in self._ends:

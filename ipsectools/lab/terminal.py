@@ -88,10 +88,10 @@ class Terminal:
         is input) closes the input with ^D. Returns when the shell asks for the next command."""
         self._send(line + "\n")
         if (input or end) and self._until_foreground():
-            for text in input:
-                self._send(text + "\n")
-            if end is not False:
-                self._send(END_OF_INPUT)
+            for text in [*(text + "\n" for text in input), *([END_OF_INPUT] if end is not False else [])]:
+                if os.tcgetpgrp(self._master) == self._shell_group:
+                    break  # the command has ended early; the rest is not for the shell
+                self._send(text)
         status, screen = self._until_prompt()
         echo, _, below = screen.partition("\n")
         assert echo == line, f"the terminal echoed {echo!r} for {line!r}"

@@ -41,6 +41,9 @@ def udp(port: int, payload: bytes) -> bytes:
         (ETH_P_IP, ipv4(17, udp(4500, b"\xff")), "keepalive"),
         (ETH_P_IP, ipv4(17, udp(4500, bytes(4) + ESP)), "clear"),  # IKE, by the non-ESP marker
         (ETH_P_IP, ipv4(17, udp(53, ESP)), "clear"),
+        (ETH_P_IP, ipv4(1, bytes([3, 2]) + bytes(6) + ipv4(50, ESP)), "refusal"),
+        (ETH_P_IP, ipv4(1, bytes([3, 2]) + bytes(6) + ipv4(17, udp(53, ESP))), "clear"),
+        (ETH_P_IP, ipv4(1, bytes([8, 0]) + bytes(6) + ipv4(50, ESP)), "clear"),
         (ETH_P_IP, b"\x45", "clear"),
         (ETH_P_IPV6, ipv6(50, ESP), "esp"),
         (ETH_P_IPV6, ipv6(44, bytes([50, 0, 0, 1]) + bytes(4) + ESP), "esp"),
@@ -48,6 +51,8 @@ def udp(port: int, payload: bytes) -> bytes:
         (ETH_P_IPV6, ipv6(58, bytes([135]) + bytes(23)), "neighbour"),
         (ETH_P_IPV6, ipv6(0, bytes([58, 0]) + bytes(6) + bytes([143]) + bytes(23)), "neighbour"),
         (ETH_P_IPV6, ipv6(58, bytes([128]) + bytes(23)), "clear"),
+        (ETH_P_IPV6, ipv6(58, bytes([1, 4]) + bytes(6) + ipv6(50, ESP)), "refusal"),
+        (ETH_P_IPV6, ipv6(58, bytes([1, 4]) + bytes(6) + ipv6(58, ESP)), "clear"),
         (ETH_P_IPV6, ipv6(41, ipv6(58, bytes([128]))), "clear"),
         (0x88CC, bytes(60), "clear"),
     ],

@@ -31,11 +31,22 @@ def identity(host: Host) -> tuple[str, list[str], list[str]]:
     return interface, sorted(sas), policies
 
 
+def until_both_ways_work(counters: Counters) -> None:
+    """Numbers reserved before the crash count as seen; what that may cost is about a second's packets. Here: 1,000."""
+    for _ in range(50):
+        sent = counters.forth.sent
+        counters.send(20)
+        counters.collect(0.1)
+        if all(arrivals.numbers[-1] >= sent for arrivals in (counters.forth, counters.back)):
+            return
+    raise AssertionError(f"no traffic after the restart: {counters.forth} {counters.back}")
+
+
 @pytest.mark.parametrize("algorithm", [CBC_SHA256, GCM], ids=str)
 def test_kill_in_mid_traffic(hosts: Pair, algorithm: Algorithm) -> None:
     a, b = hosts
+    tunnel(a, b, algorithm, more="-r 64")
     with Capture(a) as capture, Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters:
-        tunnel(a, b, algorithm, more="-r 64")
         before = identity(a), identity(b)
         assert len(before[0][1]) == 2
         counters.run(100)
@@ -45,20 +56,15 @@ def test_kill_in_mid_traffic(hosts: Pair, algorithm: Algorithm) -> None:
             kill_ipsecd(victim)
             counters.send(50)  # into a tunnel whose one end is dead
             counters.collect(0.1)
-            down = len(capture.esp())
             # The next command has it running again.
             victim.run("setkey", "-D")
             assert victim.processes("ipsecd")
             assert (identity(a), identity(b)) == before
+            until_both_ways_work(counters)
             assert_pings(a, b)
-            assert len(capture.esp()) > down
-            counters.drain()
-        arrived = counters.forth.numbers, counters.back.numbers
-        counters.send(30)
-        counters.collect(2)
-        for numbers, was in zip((counters.forth.numbers, counters.back.numbers), arrived, strict=True):
+        counters.drain()
+        for numbers in (counters.forth.numbers, counters.back.numbers):
             assert len(set(numbers)) == len(numbers), "a packet arrived twice"
-            assert numbers[-1] == counters.forth.sent - 1, (numbers[-1], len(was))
         assert not capture.clear()
         assert_sequences(capture.esp())
 

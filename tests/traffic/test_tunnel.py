@@ -81,3 +81,17 @@ def test_twenty_thousand_packets_each_way_in_order(hosts: Pair) -> None:
     for host in hosts:
         dump = host.run("setkey", "-D").output
         assert dump.count("allocated: 20000") == 2, dump
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("outer", OUTER)
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=str)
+def test_every_size_with_every_algorithm(hosts: Pair, algorithm: Algorithm, outer: str) -> None:
+    a, b = hosts
+    with Capture(a) as capture:
+        tunnel(a, b, algorithm, outer)
+        for family in INNER:
+            result = ping(b, INNER[family][0], sizes=range(1401), window=32)
+            assert result, result
+        assert not capture.clear()
+        assert_sequences(capture.esp())

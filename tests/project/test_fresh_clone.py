@@ -1,0 +1,82 @@
+"""As a newcomer would: a fresh clone, an empty home directory, the two commands of the README, and `make install`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipsectools.lab.host import CHECKOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    if not os.path.isdir(os.path.join(CHECKOUT, ".git")) or not shutil.which("git"):
+        pytest.skip("not a git checkout")
+    target = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", CHECKOUT, target], check=True, timeout=120)
+    return target
+
+
+def newcomer(directory: Path, *argv: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Runs a command as somebody who has set up nothing: an empty home, nothing of our environment but PATH."""
+    home = directory.parent / "home"
+    home.mkdir(exist_ok=True)
+    # What reaches the package registry on this machine, if it is set up in the environment, is the machine's.
+    keep = {k: v for k, v in os.environ.items() if k.startswith("PIP_") or k.lower().endswith("_proxy")}
+    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not p.startswith(CHECKOUT))
+    return subprocess.run(
+        argv,
+        cwd=directory,
+        env=keep | {"HOME": str(home), "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(1200)
+def test_both_commands_of_the_readme(clone: Path) -> None:
+    demo = newcomer(clone, "make", "demo")
+    assert demo.returncode == 0, demo.stdout[-2000:] + demo.stderr[-2000:]
+    assert "A# setkey -c" in demo.stdout
+    tests = newcomer(clone, "make", "test")
+    assert tests.returncode == 0, tests.stdout[-4000:] + tests.stderr[-2000:]
+    assert " passed" in tests.stdout.splitlines()[-1]
+    again = newcomer(clone, "make", "venv", timeout=60)
+    assert "Nothing to be done" in again.stdout, "a second `make` sets up again"
+    changed = newcomer(clone, "git", "status", "--porcelain")
+    assert changed.stdout == "", "the commands leave files that git does not ignore"
+
+
+@pytest.mark.timeout(600)
+def test_install_and_uninstall(clone: Path, tmp_path: Path) -> None:
+    made = newcomer(clone, "make", "install", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/ipsectools")
+    assert made.returncode == 0, made.stderr
+    # Installed means: it works where PREFIX says, without the checkout.
+    staged = tmp_path / "stage" / "opt" / "ipsectools"
+    shutil.move(staged, tmp_path / "final")
+    shutil.rmtree(clone / "ipsectools")
+    environment = {"PATH": "/usr/bin:/bin", "IPSECTOOLS_HOST": "simulated", "IPSECTOOLS_STATE": str(tmp_path / "state")}
+    commands = [["ifconfig", "ipsec0", "create", "reqid", "100"], ["ifconfig", "ipsec0"], ["setkey", "-D"]]
+    for command, wanted in zip(commands, ["", "reqid: 100", "No SAD entries."], strict=True):
+        argv = [str(tmp_path / "final" / "bin" / command[0]), *command[1:]]
+        result = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result
+        assert wanted in result.stdout
+    assert (tmp_path / "final" / "share" / "man" / "man4" / "if_ipsec.4").exists()
+    shutil.move(tmp_path / "final", staged)
+    subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True, timeout=60)
+    gone = newcomer(clone, "make", "uninstall", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/ipsectools")
+    assert gone.returncode == 0, gone.stderr
+    assert not [path for path in staged.rglob("*") if not path.is_dir()]
