@@ -1,0 +1,412 @@
+"""Both cores give the same bytes, the same drop reasons, the same counters."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ipsectools.datapath.tables import Settings
+from ipsectools.esp.drops import DROPS
+from ipsectools.esp.sa import EspSA
+from ipsectools.host.api import OuterPacket
+from tests.datapath.reference import ECN, NEEDS_CSUM, TCPV4, TCPV6, UDP_L4, segments, vnet_header
+from tests.datapath.world import (
+    ALGORITHMS,
+    IN_SPI,
+    OUT_SPI,
+    World,
+    compiled,
+    ipv4,
+    ipv6,
+    tcp,
+    traffic,
+    udp,
+    with_checksum,
+)
+
+pytestmark = [compiled.marks[0]]
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+NOTHING = bytes(10)
+SA_FLAGS = st.sampled_from([0, 0x200, 0x400])
+
+
+def observed(world: World) -> dict[str, object]:
+    """Everything that the rest of the program could see of a pump."""
+    report = world.pump.statistics()
+    fields = ("sequence", "iv", "packets", "bytes", "received_high")
+    sent = [(p.src, p.dst, p.payload, p.protocol, p.ports, p.tos, p.ttl, p.df, p.fib) for p in world.wire.sent]
+    return {
+        "sent": sent,
+        "written": world.tun.written,
+        "injected": world.wire.injected,
+        "interface": world.pump.interface_counters(world.index),
+        "sas": [[getattr(sa.traffic, field) for field in fields] for sa in (world.outbound, world.inbound)],
+        **report,
+    }
+
+
+def pair(**fields: object) -> tuple[World, World]:
+    return World("python", **fields), World("compiled", **fields)
+
+
+def test_the_compiled_core_knows_the_drop_reasons() -> None:
+    from ipsectools.datapath import _fast
+
+    assert set(_fast.DROP_NAMES) <= set(DROPS)
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+addresses = st.sampled_from(["172.16.0.3", "172.16.0.5", "10.1.2.3"])
+bodies = st.one_of(st.binary(max_size=80), st.integers(0, 1400).map(lambda n: (bytes(range(251)) * 6)[:n]))
+ip_options = st.sampled_from([b"", b"\x01\x01\x01\x00", b"\x44\x08\x05\x00\x01\x02\x03\x04", b"\x01" * 40])
+tcp_options = st.sampled_from([b"", b"\x01\x01\x08\x0a" + b"\x12\x34\x56\x78" * 2, b"\x02\x04\x05\xb4", b"\x01" * 40])
+# hop-by-hop, destination options and a routing header in front of the transport header
+extension_headers = st.sampled_from([(None, b""), (0, b"\x01\x04\0\0\0\0"), (60, b"\x01\x04\0\0\0\0")])
+
+
+@st.composite
+def plain_packets(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """(virtio_net_hdr, packet) without segmentation, some of them with a checksum to fill in, some malformed."""
+    kind = draw(st.sampled_from(["udp4", "udp6", "tcp4", "tcp6", "raw", "esp", "short"]))
+    body = draw(bodies)
+    tos = draw(st.integers(0, 255))
+    upper = tcp(body, flags=draw(st.integers(0, 255)), options=draw(tcp_options)) if kind[:3] == "tcp" else udp(body)
+    if kind in ("udp4", "tcp4"):
+        options = draw(ip_options)
+        packet = ipv4(upper, 6 if kind == "tcp4" else 17, tos=tos, df=draw(st.booleans()), options=options)
+        start = 20 + len(options)
+    elif kind in ("udp6", "tcp6"):
+        packet = ipv6(upper, 6 if kind == "tcp6" else 17, traffic_class=tos)
+        start = 40
+    elif kind == "raw":
+        return NOTHING, draw(st.binary(min_size=1, max_size=120))
+    elif kind == "esp":  # what this host itself sends, routed back into the tunnel
+        inner = OUT_SPI.to_bytes(4, "big") + bytes(20)
+        fragment = draw(st.sampled_from([0, 0x2000, 0x20]))
+        protocol = draw(st.sampled_from([50, 17]))
+        payload = inner if protocol == 50 else udp(inner, 4500, 4500)
+        return NOTHING, ipv4(payload, protocol, src="192.168.0.3", dst="192.168.0.5", fragment=fragment)
+    else:
+        return NOTHING, ipv4(b"")[: draw(st.integers(1, 21))]
+    if draw(st.booleans()):
+        offset = 16 if kind[:3] == "tcp" else 6
+        wrong = draw(st.sampled_from([0, 0, 0, 7]))
+        return vnet_header(NEEDS_CSUM, 0, 0, 0, start, offset + wrong if len(packet) > start + 25 else offset), packet
+    return NOTHING, packet
+
+
+@st.composite
+def super_packets(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """(virtio_net_hdr, packet) to be cut."""
+    version = draw(st.sampled_from([4, 6]))
+    is_tcp = draw(st.booleans())
+    size = draw(st.sampled_from([1, 7, 64, 536, 1347, 1348]))
+    body = (bytes(range(253)) * 40)[: draw(st.integers(1, min(size * 12, 9000)))]
+    upper = (
+        tcp(body, seq=draw(st.integers(0, 2**32 - 1)), flags=draw(st.integers(0, 255)), options=draw(tcp_options))
+        if is_tcp
+        else udp(body)
+    )
+    protocol = 6 if is_tcp else 17
+    if version == 4:
+        options = draw(ip_options)
+        id = draw(st.sampled_from([0, 1, 65530]))
+        tos = draw(st.integers(0, 255))
+        packet = ipv4(upper, protocol, options=options, id=id, df=draw(st.booleans()), tos=tos)
+        start = 20 + len(options)
+        kind = TCPV4
+    else:
+        header, extension = draw(extension_headers)
+        first = protocol if header is None else header
+        extension = bytes([protocol, 0]) + extension if header is not None else b""
+        packet = ipv6(upper, first, extensions=extension, traffic_class=draw(st.integers(0, 255)))
+        start = 40 + len(extension)
+        kind = TCPV6
+    if not is_tcp:
+        kind = UDP_L4
+    elif draw(st.booleans()):
+        kind |= ECN
+    length = start + len(upper) - len(body)
+    return vnet_header(NEEDS_CSUM, kind, length, size, start, 16 if is_tcp else 6), packet
+
+
+def send_to_both(python: World, fast: World, packets: list[tuple[bytes, bytes]]) -> None:
+    """Packets as Linux gives them to a TUN device without offloads, and with."""
+    for header, packet in packets:
+        python.send(*segments(header, packet))
+    if python.outbound.enc == 12:  # the compiled core gets the IVs that the other one drew
+        ivs = b"".join(p.payload[8:24] for p in python.wire.sent)
+        if len(ivs) > 4096:
+            return
+        fast.pump.driver.core.set_random(ivs)
+    fast.pump.driver.core.outbound(fast.index, packets)
+    assert observed(fast) == observed(python)
+    assert fast.is_balanced()
+
+
+@given(
+    st.lists(st.one_of(plain_packets(), super_packets()), min_size=1, max_size=4),
+    st.sampled_from(sorted(ALGORITHMS)),
+    st.sampled_from([4, 6]),
+    st.sampled_from([None, (4500, 4500)]),
+    SA_FLAGS,
+    st.builds(Settings, dfbit=st.integers(0, 3), ecn=st.integers(-1, 2), ecn6=st.integers(-1, 2), ttl=st.just(33)),
+)
+@few
+def test_out(
+    packets: list[tuple[bytes, bytes]],
+    algorithm: str,
+    family: int,
+    natt: tuple[int, int] | None,
+    flags: int,
+    values: Settings,
+) -> None:
+    python, fast = pair(algorithm=algorithm, family=family, natt=natt, flags=flags)
+    for world in (python, fast):
+        world.pump.set_settings(values)
+    send_to_both(python, fast, packets)
+
+
+@pytest.mark.parametrize("flags", range(256))
+def test_every_combination_of_tcp_flags(flags: int) -> None:
+    python, fast = pair(algorithm="null")
+    packet = ipv4(tcp(bytes(300), flags=flags), 6)
+    send_to_both(python, fast, [(vnet_header(NEEDS_CSUM, TCPV4, 40, 128, 20, 16), packet)])
+
+
+@pytest.mark.parametrize("algorithm", ["cbc", "gcm128", "null-sha1"])
+def test_every_size(algorithm: str) -> None:
+    python, fast = pair(algorithm=algorithm)
+    for start in range(0, 1400, 200):
+        python, fast = pair(algorithm=algorithm)
+        send_to_both(python, fast, [(NOTHING, ipv4(bytes(size))) for size in range(start, start + 200)])
+
+
+def test_super_packets_that_cannot_be() -> None:
+    """Headers that point anywhere: dropped by name, never read beyond the packet."""
+    packet = ipv4(tcp(bytes(100)), 6)
+    sixth = ipv6(udp(bytes(100)))
+    world = World("compiled")
+    core = world.pump.driver.core
+    count = 0
+    for kind in (TCPV4, TCPV6, UDP_L4, 3, 77):
+        for start, offset in ((0, 0), (19, 16), (21, 16), (40, 6), (65535, 65535), (20, 15), (150, 16), (139, 16)):
+            for size in (0, 1, 65535):
+                for each in (packet, sixth, packet[:30], b"", b"\x45"):
+                    core.outbound(world.index, [(vnet_header(NEEDS_CSUM, kind, 9999, size, start, offset), each)])
+                    count += 1
+    assert world.drops["out-malformed"] > count / 2
+    assert world.is_balanced()
+
+
+@pytest.mark.parametrize(
+    "interface", [{"up": False}, {"running": False}, {"monitor": True}, {"src": None, "dst": None}, {"outbound": None}]
+)
+@pytest.mark.parametrize("packet", [ipv4(b"x" * 9), ipv6(b"x" * 9), b"\x00", b"\x45"])
+def test_interfaces_that_do_not_send(interface: dict[str, object], packet: bytes) -> None:
+    python, fast = pair()
+    for world in (python, fast):
+        world.set_interface(**interface)
+    send_to_both(python, fast, [(NOTHING, packet)])
+    assert sorted(python.events.take(), key=str) == sorted(fast.events.take(), key=str)
+
+
+@pytest.mark.parametrize("esn", [0, 0x400])
+@pytest.mark.parametrize("start", [0, 9, 10, 0xFFFFFFFE, 0xFFFFFFFFFFFFFFFE])
+def test_numbers_run_out(esn: int, start: int) -> None:
+    worlds = pair()
+    for world in worlds:
+        counters = traffic(min(max(10, start + 5), 2**64 - 1), sequence=start)
+        world.outbound = world.sa(OUT_SPI, world.local, world.remote, traffic=counters, flags=esn)
+        world.set_interface()
+    send_to_both(*worlds, [(NOTHING, ipv4(b"x"))] * 5)
+    assert [kind for kind, *_ in worlds[0].events.take()] == [kind for kind, *_ in worlds[1].events.take()]
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, sealer: EspSA, world: World) -> OuterPacket:
+    """An outer packet: often right, often not."""
+    inner = draw(
+        st.one_of(
+            bodies.map(lambda body: ipv4(udp(body))),
+            bodies.map(lambda body: ipv6(udp(body))),
+            st.sampled_from([b"\x45", b"\x60", ipv4(b"")[:19], ipv6(b"")[:39]]),
+        )
+    )
+    iv = {11: b"", 12: bytes(16)}.get(sealer.enc, draw(st.integers(0, 99)).to_bytes(8, "big"))
+    sequence = draw(st.sampled_from([0, 1, 2, 3, 31, 32, 33, 64, 65, 100, 2**32 - 1, 2**32, 2**32 + 5]))
+    data = sealer.seal_with(inner, sequence, iv)
+    mistake = draw(st.sampled_from(["", "", "", "", "flip", "cut", "extend", "spi", "dst", "random"]))
+    dst = world.local
+    if mistake == "flip":
+        at = draw(st.integers(0, len(data) * 8 - 1))
+        data = (int.from_bytes(data, "big") ^ 1 << at).to_bytes(len(data), "big")
+    elif mistake == "cut":
+        data = data[: draw(st.integers(0, len(data)))]
+    elif mistake == "extend":
+        data += bytes(draw(st.integers(1, 40)))
+    elif mistake == "spi":
+        data = draw(st.sampled_from([bytes(4), b"\0\0\0\xff", b"\1\2\3\4"])) + data[4:]
+    elif mistake == "dst":
+        dst = draw(st.sampled_from([world.remote, bytes(4), bytes(16)]))
+    elif mistake == "random":
+        data = IN_SPI.to_bytes(4, "big") + draw(st.binary(max_size=100))
+    ports = draw(st.sampled_from([None, (4500, 4500), (4501, 4500), (4500, 500)]))
+    if ports and draw(st.booleans()):
+        data = draw(st.sampled_from([b"\xff", b"", b"\0\0\0\0ike", b"\xff\xff", data]))
+    return OuterPacket(world.remote, dst, data, protocol=17 if ports else 50, ports=ports)
+
+
+@given(
+    st.data(),
+    st.sampled_from(sorted(ALGORITHMS)),
+    st.sampled_from([4, 6]),
+    st.sampled_from([0, 32, 64]),
+    st.sampled_from([0, 0x100, 0x400, 0x40]),
+    st.sampled_from([0, 1, 2]),
+    st.sampled_from([None, (4500, 4500)]),
+)
+@few
+def test_in(
+    data: st.DataObject, algorithm: str, family: int, window: int, flags: int, mode: int, natt: tuple[int, int] | None
+) -> None:
+    python, fast = pair(algorithm=algorithm, family=family, window=window, flags=flags, mode=mode, natt=natt)
+    sealer = EspSA(
+        IN_SPI,
+        python.inbound.enc,
+        python.inbound.enc_key,
+        python.inbound.auth,
+        python.inbound.auth_key,
+        flags,
+        0,
+        traffic(),
+    )
+    packets = data.draw(st.lists(arrivals(sealer, python), min_size=1, max_size=8))
+    for world in (python, fast):
+        world.set_interface(up=data.draw(st.just(True)), monitor=False, reqid=100 if len(packets) % 7 else 101)
+        world.receive(*packets)
+    assert observed(fast) == observed(python)
+    assert fast.is_balanced()
+
+
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+@pytest.mark.parametrize("natt", [None, (4500, 4500)])
+def test_hostile_packets_of_every_length(algorithm: str, natt: tuple[int, int] | None) -> None:
+    """Nothing passes that an SA with authentication did not make; both cores drop each for the same reason."""
+    python, fast = pair(algorithm=algorithm, window=64, natt=natt)
+    junk = [IN_SPI.to_bytes(4, "big") + bytes(range(200))[: max(0, length - 4)] for length in range(4, 201)]
+    junk += [bytes(length) for length in range(5)]
+    for world in (python, fast):
+        world.receive(
+            *(
+                OuterPacket(world.remote, world.local, each, protocol=17 if ports else 50, ports=ports)
+                for each in junk
+                for ports in (None, (4500, 4500))
+            )
+        )
+    assert observed(fast) == observed(python)
+    if ALGORITHMS[algorithm].get("auth") or ALGORITHMS[algorithm]["enc"] in (15, 20):
+        assert not python.tun.written and not python.wire.injected
+    assert fast.is_balanced()
+
+
+# -- joining -----------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[bytes]:
+    """Inner packets of a few interleaved flows, with everything that must not be joined among them."""
+    packets = []
+    state = {port: [draw(st.integers(0, 2**32 - 1)), 1] for port in (1, 2, 3)}
+    for _ in range(draw(st.integers(1, 30))):
+        port = draw(st.sampled_from([1, 1, 1, 1, 2, 3]))
+        version = 6 if port == 2 else 4
+        size = draw(st.sampled_from([100, 100, 100, 100, 60, 101, 0]))
+        body = bytes([port]) * size
+        seq, id = state[port]
+        odd = draw(
+            st.sampled_from(
+                [""] * 12 + ["flags", "window", "checksum", "tos", "ttl", "gap", "fragment", "options", "id"]
+            )
+        )
+        is_tcp = port != 3
+        if is_tcp:
+            flags = draw(st.integers(0, 255)) if odd == "flags" else draw(st.sampled_from([0x10, 0x10, 0x10, 0x18]))
+            if odd == "gap":
+                seq += 7
+            upper = tcp(
+                body,
+                seq=seq & 0xFFFFFFFF,
+                flags=flags,
+                window=501 if odd == "window" else 500,
+                sport=port,
+                options=b"\x01\x01\x08\x0a" + (b"\x22" if odd == "options" else b"\x11") * 8,
+            )
+            state[port][0] = seq + size
+        else:
+            upper = udp(body, port)
+        protocol = 6 if is_tcp else 17
+        state[port][1] += 1 if odd != "id" else 5
+        if version == 4:
+            packet = ipv4(
+                upper,
+                protocol,
+                id=id & 0xFFFF,
+                tos=8 if odd == "tos" else 0,
+                ttl=9 if odd == "ttl" else 64,
+                fragment=0x2000 if odd == "fragment" else 0,
+            )
+            packet = with_checksum(packet, 20)
+        else:
+            packet = ipv6(upper, protocol, traffic_class=8 if odd == "tos" else 0, hops=9 if odd == "ttl" else 64)
+            packet = with_checksum(packet, 40)
+        if odd == "checksum":
+            packet = packet[:-1] + bytes([packet[-1] ^ 1]) if size else packet
+        packets.append(packet)
+    return packets
+
+
+def flow_of(packet: bytes) -> bytes:
+    return packet[9:10] + packet[12:24] if packet[0] >> 4 == 4 else packet[6:7] + packet[8:44]
+
+
+@given(streams())
+@few
+def test_joined_packets_fall_apart_into_the_same(packets: list[bytes]) -> None:
+    world = World("compiled", algorithm="null")
+    core = world.pump.driver.core
+    core.coalesce = True
+    joined: list[tuple[bytes, bytes]] = []
+    core.joined = lambda index, header, packet: joined.append((header, packet))
+    sealer = EspSA(IN_SPI, 11, b"", 0, b"", 0, 0, traffic())
+    core.inbound([OuterPacket(world.remote, world.local, sealer.seal(packet)) for packet in packets])
+    apart = [segment for header, packet in joined for segment in segments(header, packet)]
+    assert sorted(apart) == sorted(packets)
+    for flow in {flow_of(packet) for packet in packets}:
+        assert [p for p in apart if flow_of(p) == flow] == [p for p in packets if flow_of(p) == flow]
+    assert world.pump.statistics()["balance"]["delivered"] == len(packets)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_train_of_segments_becomes_one_packet(version: int) -> None:
+    """If nothing were ever joined, the test above would pass too."""
+    world = World("compiled", algorithm="null")
+    core = world.pump.driver.core
+    core.coalesce = True
+    joined: list[tuple[bytes, bytes]] = []
+    core.joined = lambda index, header, packet: joined.append((header, packet))
+    body = bytes(range(200)) * 5
+    upper = tcp(body, flags=0x18)
+    whole = ipv4(upper, 6) if version == 4 else ipv6(upper, 6)
+    start = 20 if version == 4 else 40
+    parts = segments(vnet_header(NEEDS_CSUM, TCPV4 if version == 4 else TCPV6, start + 20, 100, start, 16), whole)
+    sealer = EspSA(IN_SPI, 11, b"", 0, b"", 0, 0, traffic())
+    core.inbound([OuterPacket(world.remote, world.local, sealer.seal(packet)) for packet in parts])
+    assert len(parts) == 10 and len(joined) == 1
+    assert segments(*joined[0]) == parts
