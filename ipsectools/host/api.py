@@ -255,6 +255,9 @@ class Host(Protocol):
     def move_link(self, index: int, vnet: str) -> None:
         """Moves a link to the network namespace of that name. ENXIO if there is none."""
 
+    def fetch_link(self, name: str, vnet: str) -> int:
+        """Moves a link from the network namespace of that name to this one; its index. ENXIO if there is none."""
+
     def watch(self, changed: Callable[[], None]) -> Iterator[int]:
         """File descriptors to poll (none if simulated). `process_events` calls `changed` if something did."""
 

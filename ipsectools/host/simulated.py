@@ -341,6 +341,9 @@ class SimulatedHost:
     def move_link(self, index: int, vnet: str) -> None:
         raise KernelError(ENXIO)
 
+    def fetch_link(self, name: str, vnet: str) -> int:
+        raise KernelError(ENXIO)
+
     def watch(self, changed: Callable[[], None]) -> Iterator[int]:
         return iter(())
 

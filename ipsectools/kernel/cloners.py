@@ -9,7 +9,7 @@ from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.host.api import Address, Host
+    from ipsectools.host.api import Address, Host, Link
     from ipsectools.kernel.interfaces import Interface
     from ipsectools.kernel.kernel import Kernel
 
@@ -126,16 +126,26 @@ def create(kernel: Kernel, name: str, fib: int) -> str:
         link = kernel.host.link(index)
         if link is None:
             raise KernelError(ENXIO)
-        interface = interfaces.add(link, cloner=cloner.name, unit=unit)
-        equip(interface)
-        interface.options = cloner.capabilities
+        interface = adopt(kernel, link, cloner, unit)
         interface.tunnelfib = fib
-        interface.nd6 = nd6.initial(kernel, interface)
-        interfaces.join(interface, cloner.name)
         interfaces.save(interface)
         kernel.interface_changed(interface)
         made.append(interface)
     return made[0].name
+
+
+def adopt(kernel: Kernel, link: Link, cloner: Cloner | None = None, unit: int | None = None) -> Interface:
+    """The interface of a link that is new here, as a cloner's (its unit must be free) or as the host's own."""
+    interfaces = kernel.interfaces
+    interface = interfaces.add(link, cloner=cloner.name if cloner else None, unit=unit)
+    if cloner is not None:
+        interfaces.join(interface, cloner.name)
+        interface.drivername = f"{cloner.name}{unit}{link.name[-1] if len(cloner.suffixes) > 1 else ''}"
+    equip(interface)
+    interface.options = interface.capabilities
+    interface.nd6 = nd6.initial(kernel, interface)
+    interfaces.save(interface)
+    return interface
 
 
 def equip(interface: Interface) -> None:

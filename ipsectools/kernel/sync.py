@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
-from ipsectools.kernel import addresses, cloners, generic, if_ipsec, nd6
+from ipsectools.kernel import addresses, cloners, generic, if_ipsec, nd6, vnet
 from ipsectools.kernel.cloners import CLONERS, alias_of, equip
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipsectools.kernel.interfaces import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
 
-TABLES = (cloners.BEGUN_TABLE,)
+TABLES = (cloners.BEGUN_TABLE, vnet.LENT_TABLE)
 
 
 def attach(kernel: Kernel) -> None:
@@ -150,7 +150,6 @@ def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> Non
             _take_addresses(kernel, interface, found)
     for interface in entered:
         # Whoever has IPv6 addresses already has IPv6 enabled.
-        interface.nd6 |= nd6.initial(kernel, interface)
         if interface.of_family("inet6"):
             interface.nd6 &= ~nd6.IFDISABLED
         kernel.interfaces.save(interface)
@@ -158,13 +157,10 @@ def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> Non
 
 
 def _enter(kernel: Kernel, link: Link) -> Interface:
+    """The interface of a link that is new here."""
     if link.type == "loop":
-        interface = kernel.interfaces.add(link, cloner="lo", unit=0)
-        equip(interface)
-        interface.options = interface.capabilities
-        kernel.interfaces.join(interface, "lo")
-        return interface
-    return kernel.interfaces.add(link)
+        return cloners.adopt(kernel, link, CLONERS["lo"], 0)
+    return vnet.arrived(kernel, link, link.alias) or cloners.adopt(kernel, link)
 
 
 def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) -> None:

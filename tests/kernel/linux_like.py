@@ -21,6 +21,7 @@ CHANGES = (
     "set_receive_fib",
     "set_send_fibs",
     "move_link",
+    "fetch_link",
 )
 
 
@@ -36,7 +37,7 @@ class LinuxLike(SimulatedHost):
         self.calls: list[str] = []
         self.receive_fibs: dict[int, int] = {}
         self.send_fibs: set[int] = set()
-        self.moved: list[tuple[int, str]] = []
+        self.vnets: dict[tuple[str, str], Any] = {}
         self.listener: Callable[[], None] | None = None
         super().__init__()
 
@@ -67,8 +68,14 @@ class LinuxLike(SimulatedHost):
     def move_link(self, index: int, vnet: str) -> None:
         if vnet != "blue":
             raise KernelError(ENXIO)
+        self.vnets[vnet, self.link(index).name] = self.link(index)  # type: ignore[union-attr]
         super().destroy_link(index)
-        self.moved.append((index, vnet))
+
+    def fetch_link(self, name: str, vnet: str) -> int:
+        link = self.vnets.pop((vnet, name), None)
+        if link is None:
+            raise KernelError(ENXIO)
+        return super().create_tun(name, link.mtu, link.index)
 
     def state(self) -> Any:
         """All that can be seen of the host; addresses without their order within a family."""

@@ -195,6 +195,10 @@ class LinuxHost:
     def move_link(self, index: int, vnet: str) -> None:
         self._change().move_link(index, vnet)
 
+    def fetch_link(self, name: str, vnet: str) -> int:
+        self._change().fetch_link(rtnetlink.linux_name(name), vnet)
+        return self._index(name)
+
     def add_address(self, address: Address) -> None:
         self._change().add_address(address)
 
