@@ -115,3 +115,17 @@ def test_a_command_starts_light(command: list[str], served_state: dict[str, str]
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if line.startswith("import time:")}
     assert "ipsectools.daemon.client" in imported
     assert imported & HEAVY == set()
+
+
+def test_reading_a_live_host_without_ipsecd_stays_light(tmp_path: Path) -> None:
+    """The Linux host is read with our own few lines of rtnetlink: pyroute2 is for ipsecd."""
+    environment = {**os.environ, "IPSECTOOLS_STATE": str(tmp_path / "s"), "IPSECTOOLS_HOST": "linux"}
+    for command in (["ifconfig", "-a"], ["setkey", "-D"]):
+        launch = [sys.executable, "-I", "-S", "-X", "importtime", str(PACKAGE / "launch.py"), *command]
+        run = subprocess.run(["unshare", "--net", *launch], env=environment, capture_output=True, text=True, timeout=60)
+        if run.stderr.startswith("unshare:"):
+            pytest.skip(run.stderr.strip())
+        assert run.returncode == 0, run.stderr
+        imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+        assert "ipsectools.host.linux.rtnetlink" in imported
+        assert imported & {"pyroute2", "asyncio", "cryptography", "lark", "rich", "ctypes"} == set()

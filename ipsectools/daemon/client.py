@@ -46,6 +46,10 @@ PATIENCE = 60.0
 """Seconds to wait for another owner to let go, for ipsecd to start, and for ipsecd to answer."""
 
 
+PATIENCE_AT_THE_DOOR = 5.0
+"""Seconds to try again when ipsecd closes a new connection, because it is ending or has too many clients."""
+
+
 class ClientError(Exception):
     """The emulated kernel cannot be reached; the text is one line for the user (without the program's name)."""
 
@@ -130,7 +134,10 @@ def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -
 
     deadline = monotonic() + PATIENCE
     while True:
-        lock = ownership.acquire(directory)
+        try:
+            lock = ownership.acquire(directory)
+        except OSError as error:
+            raise ClientError(f"{directory}/lock: {error.strerror}") from None
         if lock is not None:
             try:
                 # Between the two looks an ipsecd may have come and gone; the lock is what counts.
@@ -222,11 +229,13 @@ class ControlDoor:
             connection.sendall(frames.pack({"op": op, "args": args}))
             body = _read_exactly(connection, int.from_bytes(_read_exactly(connection, frames.HEADER_LENGTH), "big"))
         except TimeoutError:
+            self.close()
             raise ClientError(f"ipsecd does not answer ({self._directory})") from None
         except ConnectionError:
             # The peer's socket was closed with our bytes in its queue, or before we sent any.
             raise Disconnected(True) from None
         except OSError as error:
+            self.close()
             raise ClientError(f"{self._directory}/control: {error.strerror or error}") from None
         try:
             return frames.answer_value(frames.unpack(body))
@@ -340,7 +349,7 @@ class PfkeyConnection:
         self._embedded = None
 
     def _attach(self, changing: bool) -> None:
-        deadline = monotonic() + PATIENCE
+        deadline = monotonic() + PATIENCE_AT_THE_DOOR
         hello = HELLO + bytes([ACKNOWLEDGE | RECEIVE_BUFFER]) + self._receive_buffer.to_bytes(4, byteorder)
         while True:
             owner = attach(self._directory, "pfkey", _socket.SOCK_SEQPACKET, self._served, changing)
@@ -356,8 +365,8 @@ class PfkeyConnection:
                 pass
             owner.close()  # it was just ending, or has too many clients
             if monotonic() > deadline:
-                raise ClientError("ipsecd does not let us in")
-            sleep(0.005)
+                raise ClientError("ipsecd does not let us in: too many clients")
+            sleep(0.02)
 
     def _send_served(self, message: bytes) -> int:
         connection = self._socket

@@ -61,6 +61,8 @@ class Service:
         self._ownership.sign("ipsecd")
         self._own_sockets: list[str] = []
         self._servers: list[ControlServer | PfkeyServer] = []
+        hardening.name_process("ipsecd")
+        hardening.allow_many_descriptors()
         self._loop = Loop(self._tick, self._woken, log.failure)
         try:
             self.host = self._find_host()
@@ -74,7 +76,6 @@ class Service:
             self._abandon()
             raise
         self._catch_signals()
-        hardening.name_process("ipsecd")
         refused = hardening.harden()
         if refused:
             log.info(f"not possible here: {', '.join(refused)}")
