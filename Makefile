@@ -52,4 +52,4 @@ clean: ## removes everything that was made
 	rm -rf $(VENV) build dist bench-results .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find ipsectools tests -name __pycache__ -prune -exec rm -rf {} +
 	find ipsectools -name '*.so' -exec rm -f {} +
-	find ipsectools -name '*.pyx' | sed 's/pyx$$/c/' | xargs -r rm -f
+	rm -f ipsectools/datapath/_fast.c

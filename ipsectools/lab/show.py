@@ -77,7 +77,7 @@ class Rich:
         if input is not None:
             self._print("\n".join([*input, "^D"]))
         if output:
-            self._print(output, "bright_black")
+            self._print(output)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich.box import SIMPLE_HEAD

@@ -25,9 +25,13 @@ pytestmark = pytest.mark.traffic
 Pair = tuple[Host, Host]
 
 
+@pytest.mark.parametrize("cores", [("auto", "auto"), ("auto", "python"), ("python", "python")], ids="-".join)
 @pytest.mark.parametrize("outer", OUTER)
-def test_four_family_combinations(hosts: Pair, outer: str) -> None:
+def test_four_family_combinations(hosts: Pair, outer: str, cores: tuple[str, str]) -> None:
+    """Also between the two cores of the data path, compiled and plain Python, and with plain Python alone."""
     a, b = hosts
+    for host, core in zip(hosts, cores, strict=True):
+        host.environment["IPSECTOOLS_CORE"] = core
     with Capture(a) as capture:
         tunnel(a, b, CBC_SHA256, outer)
         assert_pings(a, b)
@@ -71,8 +75,11 @@ def test_all_payload_sizes_in_one_flood(hosts: Pair, family: str) -> None:
         assert_sequences(capture.esp())
 
 
-def test_twenty_thousand_packets_each_way_in_order(hosts: Pair) -> None:
+@pytest.mark.parametrize("core", ["auto", "python"])
+def test_twenty_thousand_packets_each_way_in_order(hosts: Pair, core: str) -> None:
     a, b = hosts
+    for host in hosts:
+        host.environment["IPSECTOOLS_CORE"] = core
     tunnel(a, b, GCM, more="-r 64")
     with Counters(a, INNER["inet"][0], b, INNER["inet"][1], size=512) as counters:
         counters.run(20_000, burst=40)
