@@ -226,6 +226,10 @@ def test_settings_of_links(host):
 @isolated
 def test_further_loopbacks_and_wrong_kinds(host):
     index = host.create_link("lo1", "lo")
+    link = host.link(index)
+    assert (link.type, link.flags, link.lladdr) == ("loop", IFF_LOOPBACK | IFF_MULTICAST, None)
+    host.set_link(index, name="other", up=True)
+    assert (host.link(index).type, named(host, "other").index) == ("loop", index)
     host.add_address(Address(index, "inet", "10.0.0.1", 8))
     assert texts(host, index) == [("10.0.0.1", None, 8)]
     assert refused(host.create_link, "x0", "vlan") == EINVAL

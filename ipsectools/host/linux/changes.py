@@ -13,7 +13,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ipsectools.errno import EINVAL, ENXIO, KernelError, from_host
-from ipsectools.host.linux.rtnetlink import linux_name
+from ipsectools.host.linux.rtnetlink import LOOPBACK_GROUP, linux_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class Changes:
                 if kind != "lo" or error.code != host_errno.EOPNOTSUPP:
                     raise
                 self.create_tun(name, None, index)  # a Linux without dummy devices; nothing ever reads this one
+            if kind == "lo":
+                self._route.link("set", index=socket.if_nametoindex(name), group=LOOPBACK_GROUP)
 
     def _add_link(self, request: dict[str, Any], index: int | None) -> None:
         if index is not None:

@@ -50,7 +50,7 @@ _STATISTICS = Struct("=6Q")  # rtnl_link_stats64: rx, tx packets; rx, tx bytes; 
 _CACHEINFO = Struct("=IIII")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
-_IFLA_STATS64, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 30, 33
+_IFLA_STATS64, _IFLA_GROUP, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 27, 30, 33
 _IFLA_INFO_KIND = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 6, 8, 11
 _IFA_F_TEMPORARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
@@ -58,6 +58,9 @@ _IFAPROT_KERNEL_RA = 2
 _FOREVER = 0xFFFFFFFF
 
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+
+LOOPBACK_GROUP = 0x6C6F
+"""The link group that marks the further loopback interfaces, which Linux does not have: dummy or TUN devices."""
 
 _DUMP_ATTEMPTS = 10
 _RECEIVE_BUFFER = 1 << 20
@@ -223,12 +226,15 @@ def parse_link(body: bytes) -> Link:
     attributes = _attributes(body, _LINK.size)
     kind = _text(_attributes(attributes.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b""))
     address = attributes.get(_IFLA_ADDRESS, b"")
-    ether = hardware == _ARPHRD_ETHER
+    loopback = hardware == _ARPHRD_LOOPBACK or attributes.get(_IFLA_GROUP) == _U32.pack(LOOPBACK_GROUP)
+    if loopback:
+        linux_flags = linux_flags & ~(IFF_POINTOPOINT | IFF_BROADCAST) | IFF_LOOPBACK
+    ether = hardware == _ARPHRD_ETHER and not loopback
     if kind == "bridge":
         kind_of_type = "bridge"
     elif ether:
         kind_of_type = "ether"
-    elif hardware == _ARPHRD_LOOPBACK:
+    elif loopback:
         kind_of_type = "loop"
     else:
         kind_of_type = "tunnel" if linux_flags & IFF_POINTOPOINT else "other"
