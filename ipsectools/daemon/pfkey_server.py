@@ -40,6 +40,9 @@ LARGEST_ANSWER = 256 << 20
 
 _WRITES_AT_A_TIME = 16
 _ACKNOWLEDGEMENT = 4
+_MUCH = 64 << 10
+"""Bytes of replies from which on a client with the preload library gets the acknowledgement before them: it reads
+nothing until its write returns, and so many might not fit into the connection."""
 
 
 class PfkeyServer:
@@ -195,6 +198,7 @@ class PfkeyClient:
             self._put(bytes(_ACKNOWLEDGEMENT))
 
     def _request(self, message: bytes) -> None:
+        ahead, bytes_ahead = len(self._queue), self._queued
         self._asking = True
         try:
             number = self._send_linux(message) if self._linux else self._door.send(message, time())
@@ -203,8 +207,14 @@ class PfkeyClient:
             number = EIO
         finally:
             self._asking = False
-        if self._acknowledge:
-            self._put(number.to_bytes(_ACKNOWLEDGEMENT, byteorder))
+        if not self._acknowledge:
+            return
+        acknowledgement = number.to_bytes(_ACKNOWLEDGEMENT, byteorder)
+        if self._linux and self._queued - bytes_ahead > _MUCH:
+            self._queue.insert(ahead, acknowledgement)
+            self._queued += _ACKNOWLEDGEMENT
+        else:
+            self._put(acknowledgement)
 
     def _send_linux(self, message: bytes) -> int:
         answer = linux.answer_without_kernel(message)
