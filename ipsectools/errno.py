@@ -79,7 +79,7 @@ _TEXT = {
     EBADMSG: "Bad message",
 }
 
-_FROM_HOST = {
+_FROM_HOST: dict[int, int] = {
     getattr(_host, name): number for name, number in list(globals().items()) if name[0] == "E" and hasattr(_host, name)
 }
 
