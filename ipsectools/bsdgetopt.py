@@ -82,7 +82,6 @@ class Getopt:
         return None
 
     def _complain(self, text: str) -> tuple[str, None]:
-        sys.stdout.flush()
         sys.stderr.write(f"{self._program}: {text}\n")
         sys.stderr.flush()
         return BAD, None

@@ -111,12 +111,9 @@ def _extensions(statement: Statement, address_text: AddressText) -> list[str]:
     if statement.flags & c.SA_FLAG_ESN:
         words.append("-esn")
     if statement.natt is not None:
-        source, source_port, destination, destination_port = statement.natt
-        hosts = [
-            name if not address else address_text(address)
-            for name, address in zip(statement.natt_hosts, (source, destination), strict=True)
-        ]
-        words += ["-natt", f"{hosts[0]}[{source_port}]", f"{hosts[1]}[{destination_port}]"]
+        source, destination = statement.natt_hosts
+        _, source_port, _, destination_port = statement.natt
+        words += ["-natt", f"{source}[{source_port}]", f"{destination}[{destination_port}]"]
     if statement.natt_fragment is not None:
         words += ["-natt_mtu", str(statement.natt_fragment)]
     if statement.hardware_interface:

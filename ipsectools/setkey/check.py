@@ -25,40 +25,22 @@ NAME = b""
 
 def check(read: Callable[[int], bytes], output: Output) -> int:
     """Reads a script from `read` (as Lexer does) and prints it. The exit status: 0, or 1 if something is wrong."""
-    interfaces = _Interfaces()
-
-    def print_statement(statement: Statement, line: int) -> bool:
-        if not _has_pair(statement):
-            return False
-        _use_canonical_hosts(statement, interfaces)
-        output.write(canonical.text(statement, interfaces.address_text) + "\n")
-        return True
-
-    return _script(read, _ErrorsOnly(output), interfaces, print_statement).run()
+    return _script(read, _ErrorsOnly(output), lambda statement: output.write(unparse(statement) + "\n")).run()
 
 
 def parse(text: str) -> list[Statement]:
     """The statements of a script, as `check` prints them. Raises ValueError with what is wrong with it."""
-    interfaces = _Interfaces()
     found: list[Statement] = []
     complaints = _Complaints()
     rest = [text.encode("latin-1")]
-
-    def keep(statement: Statement, line: int) -> bool:
-        if not _has_pair(statement):
-            return False
-        _use_canonical_hosts(statement, interfaces)
-        found.append(statement)
-        return True
-
-    if _script(lambda size: rest.pop() if rest else b"", complaints, interfaces, keep).run():
+    if _script(lambda size: rest.pop() if rest else b"", complaints, found.append).run():
         raise ValueError("".join(complaints.texts))
     return found
 
 
 def unparse(statement: Statement) -> str:
-    """The canonical form of a statement without names of interfaces in it."""
-    return canonical.text(statement, _Interfaces().address_text)
+    """The canonical form of a statement that `parse` gave."""
+    return canonical.text(statement, _address_text)
 
 
 class _Interfaces:
@@ -81,8 +63,12 @@ class _Interfaces:
     def name(self, index: int) -> str | None:
         return self._names[index - self._FIRST] if 0 <= index - self._FIRST < len(self._names) else None
 
-    def address_text(self, sockaddr: bytes) -> str:
-        return text_of(sockaddr, self.name)
+
+_interfaces = _Interfaces()
+
+
+def _address_text(sockaddr: bytes) -> str:
+    return text_of(sockaddrs.without_port(sockaddr), _interfaces.name)
 
 
 class _Names(Resolver):
@@ -123,12 +109,16 @@ class _Complaints:
 
 
 def _script(
-    read: Callable[[int], bytes],
-    output: _ErrorsOnly | _Complaints,
-    interfaces: _Interfaces,
-    execute: Callable[[Statement, int], bool],
+    read: Callable[[int], bytes], output: _ErrorsOnly | _Complaints, use: Callable[[Statement], None]
 ) -> Script:
-    return Script(read, output, _Names(interfaces.index), FREEBSD, execute)
+    def execute(statement: Statement, line: int) -> bool:
+        if not _has_pair(statement):
+            return False
+        _use_canonical_hosts(statement)
+        use(statement)
+        return True
+
+    return Script(read, output, _Names(_interfaces.index), FREEBSD, execute)
 
 
 def _has_pair(statement: Statement) -> bool:
@@ -136,17 +126,23 @@ def _has_pair(statement: Statement) -> bool:
     if not statement.sources:
         return True
     source, destination = statement.sources[0], statement.destinations[0]
-    return not (source and destination) or source[1] == destination[1]
+    return NAME in (source, destination) or source[1] == destination[1]
 
 
-def _use_canonical_hosts(statement: Statement, interfaces: _Interfaces) -> None:
-    if not statement.sources:
-        return
-    texts = [
-        host if address == NAME else interfaces.address_text(sockaddrs.without_port(address))
-        for host, address in zip(statement.hosts, (statement.sources[0], statement.destinations[0]), strict=True)
-    ]
-    statement.hosts = (texts[0], texts[1])
+def _use_canonical_hosts(statement: Statement) -> None:
+    if statement.sources:
+        source, destination = statement.hosts
+        statement.hosts = (
+            _host_text(source, statement.sources[0]),
+            _host_text(destination, statement.destinations[0]),
+        )
     if statement.ranges is not None:
-        for side, text in zip(statement.ranges, texts, strict=True):
+        for side, text in zip(statement.ranges, statement.hosts, strict=True):
             side.host = text
+    if statement.natt is not None:
+        source, destination = statement.natt_hosts
+        statement.natt_hosts = (_host_text(source, statement.natt[0]), _host_text(destination, statement.natt[2]))
+
+
+def _host_text(name: str, address: bytes) -> str:
+    return name if address == NAME else _address_text(address)

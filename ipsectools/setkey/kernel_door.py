@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from ipsectools.daemon.client import ClientError, open_control, open_pfkey
+from ipsectools.errno import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,15 +23,20 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
+_FRESH = 1.0
+"""Seconds for which the names of interfaces are taken to stay as they are."""
+
+
 class Door:
     """A PF_KEY socket of this process's kernel."""
 
-    __slots__ = ("_connection", "_names")
+    __slots__ = ("_connection", "_names", "_names_until")
 
     def __init__(self, served: bool) -> None:
         """Raises ClientError. `served`: this process will wait for input or messages, so it must not own the kernel."""
         self._connection: Connection = open_pfkey(served=served)
-        self._names: dict[int, str] | None = None
+        self._names: dict[int, str] = {}
+        self._names_until = 0.0
 
     def send(self, message: bytes) -> int:
         """Gives the kernel a message: 0, or FreeBSD's errno with which the write fails. Raises ClientError."""
@@ -53,13 +61,13 @@ class Door:
         return 0
 
     def _interfaces(self) -> dict[int, str]:
-        if self._names is None:
-            self._names = {}
+        if monotonic() >= self._names_until:
             control = open_control()
             try:
                 self._names = {row["index"]: row["name"] for row in control.call("LISTIF")}
-            except ClientError:
-                pass
+            except (ClientError, KernelError):
+                self._names = {}
             finally:
                 control.close()
+            self._names_until = monotonic() + _FRESH
         return self._names

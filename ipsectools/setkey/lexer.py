@@ -258,7 +258,7 @@ class Lexer:
 
     def refill(self) -> None:
         """Reads more; to be called after MORE."""
-        self._lines = [self.line_of(index) for index in range(len(self.kinds))]
+        self._lines += self._lines_in_buffer(len(self.kinds))
         self._ends.clear()
         self._base = 0
         self._first_line = self.line
@@ -286,11 +286,22 @@ class Lexer:
             return self.line
         if not self._ends:  # a plain statement
             self._ends = [match.end() for match in _PLAIN_TOKEN.finditer(self._buffer, self._base, self._position)]
-        line = self._first_line + self._buffer.count("\n", self._base, self._ends[index - before])
-        for kind, text in zip(self.kinds[before : index + 1], self.texts[before : index + 1], strict=True):
+        return self._lines_in_buffer(index + 1)[-1]
+
+    def _lines_in_buffer(self, end: int) -> list[int]:
+        """The lines of the tokens that are in the buffer, up to the token `end`."""
+        before = len(self._lines)
+        line, position = self._first_line, self._base
+        lines = []
+        for kind, text, token_end in zip(
+            self.kinds[before:end], self.texts[before:end], self._ends[: end - before], strict=True
+        ):
+            line += self._buffer.count("\n", position, token_end)
             if kind == "QUOTED":
                 line -= text.count("\n")
-        return line
+            position = token_end
+            lines.append(line)
+        return lines
 
     def shown(self, index: int) -> str:
         """The token as an error message shows it; nothing for one that never came."""

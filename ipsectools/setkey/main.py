@@ -78,7 +78,6 @@ class CommandLine:
 
 def main(arguments: list[str]) -> int:
     """The command with these arguments (without its name). Returns its exit status; raises OSError of its output."""
-    _keep_standard_descriptors()
     from ipsectools.setkey.output import Output
 
     output = Output()
@@ -292,15 +291,6 @@ def _reader(source: int | bytes, output: Output) -> Callable[[int], bytes]:
             raise Exit(_BROKEN_INPUT) from None
 
     return read
-
-
-def _keep_standard_descriptors() -> None:
-    """Occupies 0, 1 and 2 where they are closed: nothing opened later is taken for them. Reading such a 0 fails."""
-    while True:
-        descriptor = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-        if descriptor > 2:
-            os.close(descriptor)
-            return
 
 
 if __name__ == "__main__":

@@ -86,7 +86,9 @@ class Statement:
     policy: Policy | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Statement) and self.__dict__ == other.__dict__
+        if not isinstance(other, Statement):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__dict__.keys() | other.__dict__.keys())
 
     __hash__ = None  # type: ignore[assignment]
 
