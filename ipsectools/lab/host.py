@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Host:
         self.name = name
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection = ours
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
         arguments = [sys.executable, "-I", "-S", _SERVER, str(theirs.fileno())]
         if neighbour is not None:
             arguments.append(str(neighbour.pid))
@@ -112,10 +114,10 @@ class Host:
         except LabError as error:
             self.close()
             raise LabError(f"no network namespaces here: {error}") from None
-        if not self.mounted["run"]:
-            self.close()
-            raise LabError("no private /run for a lab host: mounting tmpfs is not allowed")
+        self._directory = None if self.mounted["run"] else tempfile.TemporaryDirectory(prefix="ipsectools-lab-")
         self.environment = host_environment() | dict(environment or {})
+        if self._directory is not None:
+            self.environment["IPSECTOOLS_STATE"] = self._directory.name
 
     # Requests to the server
 
@@ -242,6 +244,8 @@ class Host:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._directory is not None:
+            self._directory.cleanup()
 
     def __enter__(self) -> Host:
         return self

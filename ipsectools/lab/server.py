@@ -56,8 +56,11 @@ def enter_namespaces(user_of: int | None) -> None:
 
 
 def mount_private() -> dict[str, bool]:
-    """A /run, /proc and /sys of this host's own; says of each whether the system allowed it."""
-    _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None), "mount")
+    """A /run, /proc and /sys of this host's own; says of each whether the system allowed it.
+
+    Not in a chroot: there, what is mounted would show outside."""
+    if _libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None) != 0:
+        return {"run": False, "proc": False, "sys": False}
     strict = MS_NOSUID | MS_NODEV | MS_NOEXEC
     return {
         "run": _mount("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=755"),
@@ -156,13 +159,19 @@ class Server:
     def do_processes(self, request: dict[str, object], descriptors: list[int], handed: list[int]) -> dict[str, str]:
         """The command lines of all processes of this host but this one, by pid."""
         found = {}
-        for entry in os.listdir("/proc"):
-            if entry.isdecimal() and entry != "1":
-                try:
-                    with open(f"/proc/{entry}/cmdline", "rb") as file:
-                        found[entry] = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-                except OSError:
-                    continue
+        ours = os.readlink("/proc/self/ns/pid")
+        for entry in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{entry}/ns/pid") != ours:
+                    continue  # /proc is not our own (see mount_private)
+                with open(f"/proc/{entry}/status") as file:
+                    pid = next(line for line in file if line.startswith("NSpid:")).split()[-1]
+                with open(f"/proc/{entry}/cmdline", "rb") as file:
+                    line = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+            except (OSError, StopIteration):
+                continue
+            if pid != "1" and line:
+                found[pid] = line
         return found
 
     def do_write(self, request: dict[str, str], descriptors: list[int], handed: list[int]) -> None:

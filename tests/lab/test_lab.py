@@ -107,6 +107,8 @@ def test_hosts_end_with_their_maker_however_it_ends(number: signal.Signals) -> N
 def test_nothing_of_the_lab_shows_outside(hosts: Pair) -> None:
     a, _ = hosts
     assert "em0" not in {name for _, name in socket.if_nameindex()}
+    if not a.mounted["run"]:
+        pytest.skip("in a chroot, /run is not the host's own")
     assert os.listdir(a.path("/run")) == []
     a.run("sh", "-c", "echo x > /run/probe")
     assert not os.path.exists("/run/probe")
