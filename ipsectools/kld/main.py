@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ipsectools import bsdgetopt
@@ -68,6 +69,7 @@ def _load(options: dict[str, str | None], words: list[str]) -> int:
             if "n" not in options:
                 status = _fail("kldload", f"can't load {word}: module already loaded or in kernel")
         else:
+            os.environ.setdefault("IPSECTOOLS_IDLE", "0")  # what was loaded by hand stays
             manage.start()
             if "v" in options:
                 sys.stdout.write(f"Loaded {word}, id={FILE_ID}\n")

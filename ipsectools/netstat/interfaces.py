@@ -7,12 +7,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+IFF_UP = 1
 NARROWEST_NAME = 5
 
 
-def table(interfaces: list[dict[str, Any]], *, octets: bool, drops: bool, wide: bool) -> Iterator[str]:
-    """The lines of `netstat -i`, header first. `octets` is -b, `drops` is -d, `wide` (-W) cuts nothing."""
-    name_width = max([NARROWEST_NAME, *(len(interface["name"]) for interface in interfaces)])
+def table(
+    interfaces: list[dict[str, Any]], *, family: str | None = None, octets: bool, drops: bool, wide: bool
+) -> Iterator[str]:
+    """The lines of `netstat -i`, header first: all, or those of one `family` (-f: `inet`, `inet6`, `link`).
+
+    `octets` is -b, `drops` is -d, `wide` (-W) cuts nothing.
+    """
+    name_width = max([NARROWEST_NAME, *(len(_name(interface)) for interface in interfaces)])
     address_width = 17
     network_width = 13
     if wide:
@@ -40,10 +46,10 @@ def table(interfaces: list[dict[str, Any]], *, octets: bool, drops: bool, wide: 
     header = ("Ipkts", "Ierrs", "Idrop", "Ibytes", "Opkts", "Oerrs", "Obytes", "Coll", "Drop")
     yield line("Name", "Mtu", "Network", "Address", header)
     for interface in interfaces:
-        name = interface["name"]
-        if not interface["flags"] & 1:
-            name += "*"
+        name = _name(interface)
         for kind, network, address in _rows(interface):
+            if family not in (None, kind):
+                continue
             counted = interface["statistics"]
             if kind == "link":
                 values = tuple(
@@ -63,6 +69,11 @@ def table(interfaces: list[dict[str, Any]], *, octets: bool, drops: bool, wide: 
                 yield line(name, str(interface["mtu"]), network, address, values)
             else:
                 yield line(name, "-", network, address, ("-", "-", "-", "-", "-", "-", "-", "-", "-"))
+
+
+def _name(interface: dict[str, Any]) -> str:
+    """The name, with a star if the interface is down."""
+    return str(interface["name"]) + ("" if interface["flags"] & IFF_UP else "*")
 
 
 def _rows(interface: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

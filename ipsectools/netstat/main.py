@@ -10,15 +10,17 @@ from ipsectools.daemon import client
 from ipsectools.netstat import statistics
 
 OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
-OURS = frozenset("46bdf:hI:inp:sW".replace(":", ""))
-"""The option letters that mean something in the calls that are ours."""
+OURS = frozenset("46bdfhIinpsW")
+"""The option letters of the calls that are ours. Numbers are always numeric (-n) and never shortened (-h)."""
+
+FAMILIES = (None, "inet", "inet6", "link")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     argv = ["netstat", *arguments]
     letters: list[str] = []
-    protocol = interface = None
+    protocol = interface = family = None
     parser = bsdgetopt.getopt(argv, OPTIONS)
     for letter, argument in parser:
         letters.append(letter)
@@ -26,15 +28,18 @@ def main(arguments: list[str]) -> int:
             protocol = argument
         elif letter == "I":
             interface = argument
+        elif letter in "46f":
+            family = {"4": "inet", "6": "inet6", "f": argument}[letter]
     is_statistics = "s" in letters and protocol in statistics.TEXTS
-    is_interfaces = ("i" in letters or interface is not None) and "s" not in letters
-    if not (is_statistics or is_interfaces) or not OURS.issuperset(letters) or parser.index < len(argv):
+    is_interfaces = ("i" in letters or interface is not None) and "s" not in letters and protocol is None
+    is_ours = is_statistics or (is_interfaces and family in FAMILIES)
+    if not is_ours or not OURS.issuperset(letters) or parser.index < len(argv):
         return _hand_over(arguments)
     try:
         if is_statistics:
             assert protocol is not None
             return _show_statistics(protocol, hide_zeros=letters.count("s") > 1)
-        return _show_interfaces(interface, letters)
+        return _show_interfaces(interface, family, letters)
     except client.ClientError as error:
         sys.stderr.write(f"netstat: {error}\n")
         return 1
@@ -49,12 +54,13 @@ def _show_statistics(protocol: str, hide_zeros: bool) -> int:
     return 0
 
 
-def _show_interfaces(name: str | None, letters: list[str]) -> int:
+def _show_interfaces(name: str | None, family: str | None, letters: list[str]) -> int:
     from ipsectools.netstat import interfaces
 
     door = client.open_control()
     found = door.call("LISTIF", name=name) if name is not None else door.call("LISTIF")
-    for line in interfaces.table(found, octets="b" in letters, drops="d" in letters, wide="W" in letters):
+    shown = interfaces.table(found, family=family, octets="b" in letters, drops="d" in letters, wide="W" in letters)
+    for line in shown:
         sys.stdout.write(line + "\n")
     return 0
 

@@ -1,6 +1,7 @@
 """sysctl(8): reads and sets the emulated kernel's part of the tree, in FreeBSD's formats.
 
-Names outside that part go to the host's own sysctl, when there is one.
+Names outside that part go to the host's own sysctl, when there is one. The exit status is the number of words that
+failed, as FreeBSD has it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import sys
 
 from ipsectools import bsdgetopt
 from ipsectools.daemon import client
-from ipsectools.errno import ENOENT, EPERM, KernelError, from_host, strerror
+from ipsectools.errno import KernelError, from_host, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-OPTIONS = "AabB:def:hiNnoqtTWxX"
+    Leaf = dict[str, Any]
+
+OPTIONS = "AabB:def:hiNnoqtTwWxX"
 
 ROOTS = (
     "net.inet.ipsec",
@@ -26,63 +29,63 @@ ROOTS = (
     "net.fibs",
     "kern.features.ipsec",
 )
-"""The subtrees that the emulated kernel has. A name at or below one of them is ours, found or not."""
+"""The emulated kernel alone answers for a name at or below one of these, also if it does not exist."""
 
-USAGE = """usage: sysctl [-bdehiNnoqTtWx] [ -B <bufsize> ] [-f filename] name[=value] ...
-       sysctl [-bdehNnoqTtWx] [ -B <bufsize> ] -a
+USAGE = """usage: sysctl [-bdehiNnoqtTWx] [ -B <bufsize> ] [-f filename] name[=value] ...
+       sysctl [-bdehNnoqtTWx] [ -B <bufsize> ] -a
 """
 
-TYPE_NAMES = {
-    "int": "integer",
-    "unsigned int": "unsigned integer",
-    "unsigned long": "unsigned long",
-    "string": "string",
+EX_NOINPUT = 66
+
+TYPES = {
+    "int": ("integer", 4, -(2**31), 2**31 - 1),
+    "unsigned int": ("unsigned integer", 4, 0, 2**32 - 1),
+    "unsigned long": ("unsigned long", 8, 0, 2**64 - 1),
 }
+"""FreeBSD's name of a numeric type, its bytes, its least and its greatest value."""
 
-
-class Options:
-    """What the command line asked for; the letters of sysctl(8)."""
-
-    __slots__ = (
-        "all",
-        "describe",
-        "equals",
-        "file",
-        "hexadecimal",
-        "ignore",
-        "name_only",
-        "quiet",
-        "show_type",
-        "tunable",
-        "value_only",
-        "writable",
-    )
-
-    def __init__(self) -> None:
-        self.all = self.describe = self.equals = self.hexadecimal = self.ignore = self.name_only = False
-        self.quiet = self.show_type = self.tunable = self.value_only = self.writable = False
-        self.file: str | None = None
-
+STRUCTURES = {
+    "net.inet.esp.stats": ("esp", "S,espstat"),
+    "net.inet.ah.stats": ("ah", "S,ahstat"),
+    "net.inet.ipsec.ipsecstats": ("ipsec", "S,ipsecstat"),
+    "net.inet6.ipsec6.ipsecstats": ("ipsec6", "S,ipsecstat"),
+}
+"""Where the numbers of an opaque variable are in the answer to STATISTICS, and its format."""
 
 LETTERS = {
-    "A": "all",
+    "A": "all opaque",
     "a": "all",
-    "X": "all",
+    "b": "binary",
     "d": "describe",
     "e": "equals",
     "i": "ignore",
     "N": "name_only",
     "n": "value_only",
+    "o": "opaque",
     "q": "quiet",
     "t": "show_type",
     "T": "tunable",
     "W": "writable",
     "x": "hexadecimal",
+    "X": "all hexadecimal",
 }
+"""What the letters of sysctl(8) set. -h groups digits (not in the C locale), -w is of old, -B is for nothing here."""
+
+
+class Options:
+    """What the command line asked for."""
+
+    __slots__ = ("file", *sorted({name for names in LETTERS.values() for name in names.split()}))
+
+    def __init__(self) -> None:
+        self.all = self.binary = self.describe = self.equals = self.hexadecimal = self.ignore = False
+        self.name_only = self.opaque = self.quiet = self.show_type = self.tunable = False
+        self.value_only = self.writable = False
+        self.file: str | None = None
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the command; returns its exit status (0, or 1 if anything failed)."""
+    """Runs the command; returns its exit status: how many words failed (at most 255), 1 for a wrong command line."""
     options = Options()
     argv = ["sysctl", *arguments]
     parser = bsdgetopt.getopt(argv, OPTIONS)
@@ -91,15 +94,15 @@ def main(arguments: list[str]) -> int:
             return _usage()
         if letter == "f":
             options.file = argument
-        elif (
-            letter in LETTERS
-        ):  # b, B, h and o change how structures and large numbers look; plain numbers stay as they are
-            setattr(options, LETTERS[letter], True)
+        for name in LETTERS.get(letter, "").split():
+            setattr(options, name, True)
     words = argv[parser.index :]
-    if (options.name_only and options.value_only) or not (options.all or words or options.file):
+    if options.name_only and options.value_only:
+        return _usage()
+    if not (options.all or words or options.file):
         return _usage()
     try:
-        return _Run(options).run([] if options.all else words)
+        return _Run(options).run(words)
     except client.ClientError as error:
         sys.stderr.write(f"sysctl: {error}\n")
         return 1
@@ -110,178 +113,244 @@ def _usage() -> int:
     return 1
 
 
-def is_ours(name: str) -> bool:
-    """True if the emulated kernel answers for `name`: it lies at or below one of our roots, or leads only to them."""
-    return any(name == root or name.startswith(root + ".") for root in ROOTS)
-
-
 class _Run:
-    """One run: the door, the options, and whether something failed."""
+    """One run: the door, the options, how many words failed, and where in a file the current word is."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.door = client.open_control()
-        self.status = 0
-        self._tree: list[dict[str, Any]] | None = None
+        self.failures = 0
+        self.where = ""
+        self._tree: list[Leaf] | None = None
 
     def run(self, words: list[str]) -> int:
-        if self.options.all:
+        if self.options.all and not words:
             for leaf in self.tree():
                 self.show(leaf)
-            self.hand_over(["-a"])
-            return self.status
-        if self.options.file is not None:
-            words = [*words, *self.lines_of(self.options.file)]
+            self.hand_over("-a")
+        if self.options.file is not None and not self.read_file(self.options.file):
+            return EX_NOINPUT
         for word in words:
-            self.one(word)
-        return self.status
+            if not self.one(word):
+                break
+        return min(self.failures, 255)
 
-    def tree(self) -> list[dict[str, Any]]:
+    def tree(self) -> list[Leaf]:
         if self._tree is None:
             self._tree = self.door.call("SYSCTLLIST")
         return self._tree
 
-    def lines_of(self, path: str) -> list[str]:
+    def read_file(self, path: str) -> bool:
+        """Does what the lines of a file say; False if it cannot be read."""
         try:
-            with sys.stdin if path == "-" else open(path, encoding="utf-8", errors="surrogateescape") as file:
-                lines = [line.split("#")[0].strip() for line in file]
+            with open(0 if path == "-" else path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = file.read().splitlines()
         except OSError as error:
             self.fail(f"{path}: {strerror(from_host(error.errno or 0))}")
-            return []
-        return ["".join(line.split(maxsplit=0)) for line in lines if line]
+            return False
+        for number, line in enumerate(lines, 1):
+            word = line.partition("#")[0].strip()
+            self.where = f" at line {number}"
+            if word and not self.one(word):
+                break
+        self.where = ""
+        return True
 
-    def one(self, word: str) -> None:
-        name, separator, value = _split(word)
-        if not is_ours(name):
-            below = [] if separator else [leaf for leaf in self.tree() if leaf["name"].startswith(name + ".")]
-            for leaf in below:
+    def one(self, word: str) -> bool:
+        """One name or assignment. False: the rest is not to be looked at."""
+        name, value = split(word)
+        if value is not None and (self.options.tunable or self.options.writable):
+            self.fail("Can't set variables when using -T or -W")
+            sys.stderr.write(USAGE)
+            return False
+        leaf = next((leaf for leaf in self.tree() if leaf["name"] == name), None)
+        below = [leaf for leaf in self.tree() if leaf["name"].startswith(name + ".")]
+        if leaf is not None:
+            if value is None or self.options.describe:
                 self.show(leaf)
-            self.hand_over([word], quiet=bool(below))
-            return
-        leaves = [leaf for leaf in self.tree() if leaf["name"] == name]
-        if not leaves:
-            branch = [leaf for leaf in self.tree() if leaf["name"].startswith(name + ".")]
-            if branch and separator:
-                self.fail(f"oid '{name}' isn't a leaf node")
-            elif branch:
-                for leaf in branch:
-                    self.show(leaf)
-            elif not self.options.ignore:
-                self.fail(f"unknown oid '{name}'")
-        elif separator:
-            self.set(leaves[0], value)
+            else:
+                self.set(leaf, value, word)
+        elif not _is_ours(name):
+            for each in below if value is None else ():
+                self.show(each)
+            self.hand_over(word, known=bool(below))
+        elif not below:
+            self.unknown(name)
+        elif value is not None:
+            self.fail(f"oid '{name}' isn't a leaf node{self.where}")
         else:
-            self.show(leaves[0])
+            for each in below:
+                self.show(each)
+        return True
 
-    def show(self, leaf: dict[str, Any]) -> None:
+    # showing
+
+    def show(self, leaf: Leaf) -> None:
         options = self.options
         if (options.writable and not leaf["writable"]) or (options.tunable and not leaf["tunable"]):
             return
-        name = leaf["name"]
+        name, end = leaf["name"], "" if options.binary else "\n"
         if options.name_only:
-            text = name
-        else:
-            if options.show_type:
-                value = TYPE_NAMES.get(leaf["type"], "opaque")
-            elif options.describe:
-                value = leaf["description"]
-            elif leaf["value"] is None:
-                return  # a structure: FreeBSD too shows it only on request
-            else:
-                value = self.format(leaf["value"])
-            text = value if options.value_only else f"{name}{self.separator()}{value}"
-        sys.stdout.write(text + "\n")
+            sys.stdout.write(name + end)
+            return
+        is_about = options.describe or options.show_type
+        if options.binary and not is_about:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(self.bytes_of(leaf))
+            return
+        text = self.about(leaf) if is_about else self.value_text(leaf)
+        if text is not None:
+            sys.stdout.write(("" if options.value_only else name + self.separator()) + text + end)
 
-    def format(self, value: int | str) -> str:
-        if self.options.hexadecimal and isinstance(value, int):
-            return f"0x{value & 0xFFFFFFFF:x}" if value < 0 else f"0x{value:x}"
-        return str(value)
+    def about(self, leaf: Leaf) -> str:
+        """What -t and -d show."""
+        texts = []
+        if self.options.show_type:
+            texts.append(_type_name(leaf))
+        if self.options.describe:
+            texts.append(leaf["description"])
+        return self.separator().join(texts)
+
+    def value_text(self, leaf: Leaf) -> str | None:
+        """The value as text; None for a structure, which is shown on request only."""
+        value = leaf["value"]
+        if value is not None:
+            return self.number(leaf, value)
+        if not (self.options.opaque or self.options.hexadecimal):
+            return None
+        data = self.bytes_of(leaf)
+        shown = data if self.options.hexadecimal else data[:16]
+        rest = "..." if len(shown) < len(data) else ""
+        return f"Format:{STRUCTURES[leaf['name']][1]} Length:{len(data)} Dump:0x{shown.hex()}{rest}"
+
+    def number(self, leaf: Leaf, value: int | str) -> str:
+        if not (self.options.hexadecimal and isinstance(value, int)):
+            return str(value)
+        size = TYPES[leaf["type"]][1]
+        # as printf's %#0*x has it: no prefix before a zero, but its width
+        return f"{value & (1 << size * 8) - 1:#0{2 + size * 2}x}" if value else "0" * (2 + size * 2)
+
+    def bytes_of(self, leaf: Leaf) -> bytes:
+        """The value as the kernel has it in memory."""
+        value = leaf["value"]
+        if value is None:
+            values = self.door.call("STATISTICS")[STRUCTURES[leaf["name"]][0]]
+            return b"".join(each.to_bytes(8, sys.byteorder) for each in values)
+        if isinstance(value, str):
+            return value.encode() + b"\0"
+        size = TYPES[leaf["type"]][1]
+        return int(value & (1 << size * 8) - 1).to_bytes(size, sys.byteorder)
 
     def separator(self) -> str:
         return "=" if self.options.equals else ": "
 
-    def set(self, leaf: dict[str, Any], text: str) -> None:
+    # setting
+
+    def set(self, leaf: Leaf, text: str, word: str) -> None:
         name = leaf["name"]
         if not leaf["writable"]:
             if leaf["tunable"]:
-                self.fail(f"oid '{name}' is a read only tunable")
-                sys.stderr.write("sysctl: Tunable values are set in /boot/loader.conf\n")
+                self.fail(f"oid '{name}' is a read only tunable{self.where}")
+                sys.stderr.write(f"sysctl: Tunable values are set in /boot/loader.conf{self.where}\n")
             else:
-                self.fail(f"oid '{name}' is read only")
+                self.fail(f"oid '{name}' is read only{self.where}")
             return
-        value: int | str = text
-        if leaf["type"] != "string":
-            number = parse_number(text, leaf["type"])
-            if number is None:
-                self.fail(f"invalid {TYPE_NAMES.get(leaf['type'], 'value')} '{text}'")
-                return
-            value = number
+        if not text:
+            self.fail("empty numeric value")
+            return
+        value = parse_number(text, leaf["type"])
+        if value is None:
+            self.fail(f"invalid {_type_name(leaf)} '{text}'{self.where}")
+            return
+        options = self.options
+        end = "" if options.binary else "\n"
+        before = name if options.name_only else self.number(leaf, leaf["value"])
+        if not (options.value_only or options.name_only):
+            before = name + self.separator() + before
         try:
-            old, new = self.door.call("SYSCTLSET", name=name, value=value)
+            _, new = self.door.call("SYSCTLSET", name=name, value=value)
         except KernelError as error:
-            if error.errno == ENOENT and self.options.ignore:
-                return
-            self.fail(
-                f"{name}={text}: {strerror(error.errno)}" if error.errno != EPERM else f"{name}: {strerror(EPERM)}"
-            )
+            sys.stdout.write(before + end)
+            self.fail(f"{word}{self.where}: {strerror(error.errno)}")
             return
         leaf["value"] = new
-        if self.options.quiet:
-            return
-        change = f"{self.format(old)} -> {self.format(new)}"
-        if self.options.name_only:
-            sys.stdout.write(f"{name}\n")
-        elif self.options.value_only:
-            sys.stdout.write(f"{change}\n")
-        else:
-            sys.stdout.write(f"{name}{self.separator()}{change}\n")
+        after = name if options.name_only else self.number(leaf, new)
+        sys.stdout.write(before + ("" if options.binary else " -> ") + after + end)
+
+    # failures, and the host's part
 
     def fail(self, text: str) -> None:
-        self.status = 1
-        if not self.options.quiet:
-            sys.stdout.flush()
-            sys.stderr.write(f"sysctl: {text}\n")
+        self.failures += 1
+        sys.stdout.flush()
+        sys.stderr.write(f"sysctl: {text}\n")
 
-    def hand_over(self, words: list[str], quiet: bool = False) -> None:
-        """Lets the host's sysctl answer for `words`; with `quiet` its not knowing them is no failure."""
+    def unknown(self, name: str) -> None:
+        if self.options.ignore:
+            return
+        if self.options.quiet:
+            self.failures += 1
+        else:
+            self.fail(f"unknown oid '{name}'{self.where}")
+
+    def hand_over(self, word: str, known: bool = False) -> None:
+        """Lets the host's sysctl answer for a word; if it is `known` to us, its not knowing it is no failure."""
         from ipsectools import hosttool
 
-        program = hosttool.find("sysctl")
+        options = self.options
+        if options.describe or options.show_type or options.tunable or options.writable or options.binary:
+            program = None  # Linux's sysctl has nothing of this kind
+        else:
+            program = hosttool.find("sysctl")
         if program is None:
-            if not quiet and not self.options.ignore and words != ["-a"]:
-                self.fail(f"unknown oid '{_split(words[0])[0]}'")
+            if not known and word != "-a":
+                self.unknown(split(word)[0])
             return
         import subprocess
 
         sys.stdout.flush()
-        letters = "".join(
-            letter
-            for letter, name in (("e", "ignore"), ("N", "name_only"), ("n", "value_only"), ("q", "quiet"))
-            if getattr(self.options, name)
-        )
-        command = [program, *(["-" + letters] if letters else []), *words]
-        result = subprocess.run(command, check=False, stderr=subprocess.DEVNULL if quiet else None)
-        if result.returncode and not quiet:
-            self.status = 1
+        flags = (("e", options.ignore), ("N", options.name_only), ("n", options.value_only))
+        letters = "".join(letter for letter, is_set in flags if is_set)
+        command = [program, *([f"-{letters}"] if letters else []), word]
+        silent = subprocess.DEVNULL if known or options.quiet or word == "-a" else None
+        result = subprocess.run(command, check=False, stderr=silent)
+        if result.returncode and not known and word != "-a":
+            self.failures += 1
 
 
-def _split(word: str) -> tuple[str, str, str]:
-    """`name=value` (or FreeBSD's older `name: value`) in three parts; the separator is empty if there is no value."""
-    name, separator, value = word.partition("=")
-    return name.strip().rstrip("."), separator, value.strip()
+def _is_ours(name: str) -> bool:
+    return any(name == root or name.startswith(root + ".") for root in ROOTS)
+
+
+def _type_name(leaf: Leaf) -> str:
+    known = TYPES.get(leaf["type"])
+    return known[0] if known else "string" if leaf["type"] == "string" else "opaque"
+
+
+def split(word: str) -> tuple[str, str | None]:
+    """`name`, `name=value` or `name:value` as a name and its value (None: there is none); quotes around it go."""
+    ends = [at for at in (word.find("="), word.find(":")) if at >= 0]
+    if not ends:
+        return word.strip().rstrip("."), None
+    value = word[min(ends) + 1 :].lstrip()
+    if value[:1] in ("'", '"'):
+        value = value[1:-1] if len(value) > 1 and value[-1] == value[0] else value[1:]
+    return word[: min(ends)].strip().rstrip("."), value
 
 
 def parse_number(text: str, kind: str) -> int | None:
     """A number as strtol(3) with base 0 reads it, whole; None if it is none or does not fit `kind`."""
-    digits = text.strip()
+    digits = text.lstrip()
     sign = -1 if digits[:1] == "-" else 1
-    digits = digits.lstrip("+-") if digits[:2] not in ("--", "++", "+-", "-+") else ""
-    base = 16 if digits[:2].lower() == "0x" else 8 if digits[:1] == "0" and len(digits) > 1 else 10
+    if digits[:1] in ("-", "+"):
+        digits = digits[1:]
+    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[:1] == "0" and len(digits) > 1 else 10
+    if base == 16:
+        digits = digits[2:]
+    if not digits.isascii() or not digits.isalnum() or len(digits) > 64:
+        return None
     try:
-        number = sign * int(digits[2:] if base == 16 else digits, base)
+        number = sign * int(digits, base)
     except ValueError:
         return None
-    if "_" in digits:
-        return None
-    low, high = {"int": (-(2**31), 2**31 - 1), "unsigned int": (0, 2**32 - 1)}.get(kind, (0, 2**64 - 1))
+    _, _, low, high = TYPES[kind]
     return number if low <= number <= high else None
