@@ -6,6 +6,7 @@ answer leaves; the pump's tables follow within that call. So a command's effect 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from socket import AF_INET, AF_INET6, inet_pton
 
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE, Events
@@ -53,6 +54,9 @@ class Forwarder:
         self._sas: dict[int, SA] = {}
         self._tunnels: dict[TunnelKey, int] = {}
         self._tunnel_of: dict[int, TunnelKey] = {}
+        self._ahead: dict[int, int] = {}
+        """Inbound SAs with numbers reserved beyond what they need: SPI -> highest number when last looked at."""
+        self._looked = 0.0
         self._waiting: set[int] = set()
         """Interfaces whose device could not be opened yet."""
         self.reloaded()
@@ -209,6 +213,9 @@ class Forwarder:
         """Answers what packets asked; to be called after `wake`, and now and then besides."""
         for index in list(self._waiting):
             self._renew_interface(index)
+        if now - self._looked >= 1 or now < self._looked:
+            self._looked = now
+            self._lower_edges(now)
         events = self._events.take()
         if not events:
             return
@@ -242,9 +249,26 @@ class Forwarder:
             reserved.append(sa)
         elif kind == EDGE:
             engine.reserve_received(sa, max(count, sa.traffic.received_high), now)
+            self._ahead.setdefault(sa.spi, sa.traffic.received_high)
             reserved.append(sa)
         elif kind == EXHAUSTED:
             engine.exhausted(sa, now)
+
+    def _lower_edges(self, now: float) -> None:
+        """Gives back reserved inbound numbers beyond what the last second needed: an end without warning costs them."""
+        if not self._ahead:
+            return
+        by_spi = self._kernel.engine.sad.by_spi
+        with suppress(KernelError), self.pump.pause_for_reservation(), self._kernel.request(now):
+            for spi, before in list(self._ahead.items()):
+                sa = by_spi.get(spi)
+                high = sa.traffic.received_high if sa is not None else before
+                if sa is not None:
+                    self._kernel.engine.counters.lower_received(sa, high + (high - before))
+                if high == before:
+                    del self._ahead[spi]
+                else:
+                    self._ahead[spi] = high
 
     # what was counted
 

@@ -323,7 +323,14 @@ cdef class Traffic:
 
     @received_limit.setter
     def received_limit(self, value):
-        self.c.received_limit = min(value, 0xFFFFFFFFFFFFFFFF)
+        # A lower limit is in force at once, but not below what was accepted meanwhile.
+        cdef uint64_t limit = min(value, 0xFFFFFFFFFFFFFFFF)
+        self.lock()
+        if limit < self.c.granted_received:
+            limit = max(limit, self.c.received_high)
+            self.c.granted_received = limit
+        self.c.received_limit = limit
+        pthread_mutex_unlock(&self.c.lock)
 
 
 cdef bytes _bytes(const uint8_t *data, size_t length):

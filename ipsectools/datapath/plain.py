@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 QUOTED = 548
 """Bytes of an inner packet that an ICMP message about it quotes at most (RFC 1812 section 4.3.2.3)."""
-PATIENCE = 0.02
+PATIENCE = 0.1
 """Seconds for which packets wait when an SA's reserved numbers run out, before they are dropped."""
 
 
@@ -340,7 +340,7 @@ class PlainCore:
             if not again:
                 break
             now = time.monotonic()
-        self._impatient_until = time.monotonic() + 10 * PATIENCE if again else 0.0
+        self._impatient_until = time.monotonic() + PATIENCE if again else 0.0
 
     def _ask(self, worker: _Worker, kind: str) -> None:
         """Asks for the next block when half of the present one is used, once per block."""

@@ -26,7 +26,7 @@ enum {
     FLOW_PACKETS = 64,
     QUOTED = 548,            /* bytes of an inner packet kept for an ICMP message about it */
     CONTROL = 128,
-    PATIENCE_MS = 20,        /* how long packets wait when an SA's reserved numbers ran out */
+    PATIENCE_MS = 100,       /* how long packets wait when an SA's reserved numbers ran out */
 };
 
 enum event { EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED };
@@ -130,7 +130,7 @@ static int wait_for_numbers(worker *w, u64 *deadline)
             return 0;
         *deadline = now + PATIENCE_MS;
     } else if (e->in_memory || now > *deadline) {
-        w->impatient_until = now + 10 * PATIENCE_MS;
+        w->impatient_until = now + PATIENCE_MS;
         return 0;
     }
     pthread_rwlock_unlock(&e->tables.lock);

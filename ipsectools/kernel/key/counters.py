@@ -142,6 +142,12 @@ class Counters:
         sa.traffic.received_limit = max(sa.traffic.received_limit, high + block)
         self._write(sa)
 
+    def lower_received(self, sa: SecurityAssociation, limit: int) -> None:
+        """Gives back what is reserved beyond `limit`, above which the data path must not accept any more."""
+        if limit < sa.traffic.received_limit:
+            sa.traffic.received_limit = limit
+            self._write(sa)
+
     def _write(self, sa: SecurityAssociation) -> None:
         self._store.put(TRAFFIC, traffic_row(sa))
         sa.traffic_row = True
