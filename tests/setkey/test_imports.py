@@ -1,0 +1,48 @@
+"""What a run of setkey loads: start-up is speed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+HEAVY = {
+    "dataclasses",
+    "typing",
+    "enum",
+    "re",
+    "json",
+    "socket",
+    "lark",
+    "rich",
+    "ipaddress",
+    "importlib.util",
+    "inspect",
+}
+
+DUMP = """
+import ipsectools.bsdgetopt, ipsectools.setkey.main, ipsectools.setkey.output, ipsectools.setkey.kernel_door
+import ipsectools.setkey.exchange, ipsectools.setkey.dump_sa, ipsectools.setkey.dump_policy
+"""
+SCRIPT = (
+    DUMP
+    + """
+import ipsectools.setkey.script, ipsectools.setkey.lalr
+assert len(ipsectools.setkey.lalr.load("grammar").rules) > 50
+ipsectools.setkey.lalr.load("policy")
+"""
+)
+
+
+@pytest.mark.parametrize(("program", "allowed"), [(DUMP, set()), (SCRIPT, {"re", "enum"})])
+def test_imports(program: str, allowed: set[str]) -> None:
+    """The site module is left out, as by bin/setkey; tables are made beforehand, as by the first run."""
+    paths = f"import sys; sys.path += {[str(ROOT), *sys.path]!r}\n"
+    code = paths + program + "print(*sys.modules)"
+    subprocess.run([sys.executable, "-c", paths + SCRIPT], check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    loaded = HEAVY & set(done.stdout.split())
+    assert loaded <= allowed
