@@ -271,6 +271,17 @@ def test_clean_end_keeps_the_window(client: Client) -> None:
     assert sa_of(client).traffic.received_high == 10
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [("sa", "hard", b"short"), ("sa", "natt", b"x"), ("sa", "head", 99), ("sa_head", "src", None)],
+)
+def test_rows_that_do_not_fit_are_noticed(client: Client, table: str, column: str, value: object) -> None:
+    client.ask(add())
+    client.driver.store._db.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    with pytest.raises((ValueError, KeyError)):
+        client.driver.restart()
+
+
 def test_big_numbers_survive(client: Client) -> None:
     driver = client.driver
     client.ask(add(flags=0x400))

@@ -1,17 +1,15 @@
-"""Who gets which message, in which order; full buffers, dumps as streams, Linux's dialect, failing commits."""
+"""Who gets which message, in which order; full buffers, dumps as streams, failing commits."""
 
 from __future__ import annotations
 
-import errno as host
 import struct
 from collections.abc import Iterator
 
 import pytest
 
-from ipsectools.errno import EEXIST, EINVAL, ENOBUFS, ENOSPC, KernelError
-from ipsectools.kernel.key.sockets import LINUX, wrap
+from ipsectools.errno import EEXIST, ENOBUFS, ENOSPC, KernelError
+from ipsectools.kernel.key.sockets import wrap
 from ipsectools.pfkey import extensions as ext
-from ipsectools.pfkey import linux
 from ipsectools.pfkey import policy as policies
 from ipsectools.pfkey.constants import (
     EALG_AESGCM16,
@@ -165,39 +163,6 @@ def test_policy_ids_skip_those_in_use() -> None:
         (answer,) = client.ask(build(SADB_X_SPDADD, 0, policy + pair(A, dst)))
         ids.append(policies.read_policy(answer[16:])[3])
     assert ids == [0xFFFFFFFF, 5, 6]
-
-
-# Linux's dialect
-
-
-def test_a_linux_client() -> None:
-    driver = Driver()
-    client, other = driver.client(), driver.client()
-    client.socket.dialect = LINUX
-    spoken = linux.from_freebsd(add(1000, replay=8))
-    (answer,) = client.ask(spoken)
-    (heard,) = other.take()
-    assert answer == linux.from_freebsd(heard)
-    (record,) = client.ask(DUMP)
-    (freebsd_record,) = other.ask(DUMP)
-    assert record == linux.from_freebsd(freebsd_record)
-    tcp = struct.pack("=HHBBHII", 16, 6, 1, 2, 0, 0, 0)
-    (refused,) = client.ask(
-        build(SADB_X_SPDADD, 0, policies.policy(2, 2, tcp) + linux.from_freebsd(build(0, 0, pair()))[16:])
-    )
-    assert refused[2] == host.EPROTONOSUPPORT
-    assert client.send(build(3, 3, ext.key(9, bytes(3000)))) == host.ENOBUFS
-    assert client.send(b"") == EINVAL
-
-
-def test_forward_policies_of_a_linux_client() -> None:
-    driver = Driver()
-    client, other = driver.client(), driver.client()
-    client.socket.dialect = LINUX
-    forward = build(SADB_X_SPDADD, 0, policies.policy(1, 3) + linux.from_freebsd(build(0, 0, pair()))[16:])
-    assert client.ask(forward) == [forward]
-    assert other.take() == []
-    assert not driver.engine.spd.by_id
 
 
 # transactions

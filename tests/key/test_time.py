@@ -129,6 +129,22 @@ def test_a_worn_out_sequence_number(client: Client, esn: bool, field: str, lifet
     assert at(client, 2) == ([(1000, "soft", 2)] if lifetimes and not esn else [])
 
 
+@pytest.mark.parametrize("lifetimes", [b"", limits(addtime=(5, 10))])
+def test_an_sa_without_numbers_ends(client: Client, lifetimes: bytes) -> None:
+    """So that the next packet takes another one."""
+    engine = client.driver.engine
+    client.ask(add(1000, extra=lifetimes))
+    client.ask(add(1001))
+    sa = engine.outbound_sa(A, B, 100)
+    assert sa is not None
+    engine.exhausted(sa, client.driver.now)
+    client.driver.end()
+    assert expired(client) == [(1000, "hard", 3)]
+    other = engine.outbound_sa(A, B, 100)
+    assert other is not None
+    assert other.spi == 1001
+
+
 def test_lifetimes_reach_over_a_restart() -> None:
     driver = Driver()
     client = driver.client()

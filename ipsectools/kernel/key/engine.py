@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gc
 from os import urandom
+from struct import error as StructError
 
-from ipsectools.errno import EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, EOPNOTSUPP, KernelError
+from ipsectools.errno import EEXIST, EINVAL, ENOBUFS, KernelError
 from ipsectools.kernel.key import acquire, interface_policies, policies, register, sa_create, sa_query, timers
+from ipsectools.kernel.key.checks import check_addresses, check_satype
 from ipsectools.kernel.key.counters import Counters
 from ipsectools.kernel.key.errors import Refused
 from ipsectools.kernel.key.sad import ORDER_STEP, Sad, SecurityAssociation
@@ -60,19 +62,6 @@ from ipsectools.pfkey.constants import (
     SADB_X_SPDUPDATE,
     SASTATE_DEAD,
     SASTATE_LARVAL,
-    SATYPE_AH,
-    SATYPE_ESP,
-    SATYPE_IPCOMP,
-    SATYPE_MIP,
-    SATYPE_OSPFV2,
-    SATYPE_RIPV2,
-    SATYPE_RSVP,
-    SATYPE_TCPSIGNATURE,
-    SATYPE_UNSPEC,
-    SCOPE_ANY,
-    SCOPE_GLOBAL,
-    SCOPE_IFNET,
-    SCOPE_PCB,
 )
 from ipsectools.pfkey.message import Message, parse, with_errno
 
@@ -121,54 +110,8 @@ _HANDLERS: dict[int, Handler] = {
     SADB_X_SPDFLUSH: policies.flush,
 }
 
-_NEED_SATYPE = frozenset((SADB_GETSPI, SADB_UPDATE, SADB_ADD, SADB_DELETE, SADB_GET, SADB_ACQUIRE, SADB_EXPIRE))
-_WITHOUT_SATYPE = frozenset(
-    (
-        SADB_X_SPDADD,
-        SADB_X_SPDDELETE,
-        SADB_X_SPDGET,
-        SADB_X_SPDFLUSH,
-        SADB_X_SPDSETIDX,
-        SADB_X_SPDUPDATE,
-        SADB_X_SPDDELETE2,
-    )
-)
-_SERVED = frozenset((SATYPE_AH, SATYPE_ESP, SATYPE_IPCOMP, SATYPE_TCPSIGNATURE))
-_NOT_SERVED = frozenset((SATYPE_RSVP, SATYPE_OSPFV2, SATYPE_RIPV2, SATYPE_MIP))
-_DUMP_SCOPES = frozenset((SCOPE_ANY, SCOPE_GLOBAL, SCOPE_IFNET, SCOPE_PCB))
-
 _REQID_TRIES = 63
 _COUNTERS = ("policy_id", "reqid", "acquire_seq")
-
-
-def check_satype(message: Message) -> None:
-    """The rules for the satype byte that hold before any handler. Raises Refused."""
-    satype, type = message.satype, message.type
-    if type == SADB_X_SPDDUMP:
-        if satype not in _DUMP_SCOPES:
-            raise Refused(EINVAL)
-    elif satype in _SERVED:
-        if type in _WITHOUT_SATYPE:
-            raise Refused(EINVAL)
-    elif satype == SATYPE_UNSPEC:
-        if type in _NEED_SATYPE:
-            raise Refused(EINVAL)
-    elif satype in _NOT_SERVED:
-        raise Refused(EOPNOTSUPP)
-    elif satype != 1 or type != SADB_X_PROMISC:
-        raise Refused(EINVAL)
-
-
-def check_addresses(src: bytes, dst: bytes) -> None:
-    """The rules for a source and a destination address extension that hold before any handler. Raises Refused."""
-    if src[4] != dst[4] or src[9] != dst[9] or src[8] != dst[8]:
-        raise Refused(EINVAL)
-    length = sockaddrs.length_of_family(src[9])
-    if not length:
-        raise Refused(EAFNOSUPPORT)
-    most = 32 if length == sockaddrs.SOCKADDR_IN_BYTES else 128
-    if src[8] != length or src[5] > most or dst[5] > most:
-        raise Refused(EINVAL)
 
 
 class KeyEngine:
@@ -176,17 +119,10 @@ class KeyEngine:
 
     TABLES = ALL_TABLES
 
-    def __init__(
-        self,
-        store: Store,
-        sysctl: Callable[[str], int],
-        interface_index: Callable[[str], int] | None = None,
-    ) -> None:
-        """`sysctl` gives the value of a `net.key` variable by its full name; `interface_index` resolves `%zone` names
-        in the addresses of interfaces (it may raise ValueError)."""
+    def __init__(self, store: Store, sysctl: Callable[[str], int]) -> None:
+        """`sysctl` gives the value of a `net.key` variable by its full name."""
         self.store = store
         self.sysctl = sysctl
-        self.interface_index = interface_index
         self.delivery = Delivery()
         self.counters = Counters(store)
         self.observers: list[Observer] = []
@@ -206,18 +142,20 @@ class KeyEngine:
 
         `moves_traffic` False: whoever owns this kernel never sends packets (a command's embedded kernel), so that an
         end without `save_traffic(clean=True)` costs no counters. SAs that are still there after a rollback stay the
-        same objects, with their traffic.
+        same objects, with their traffic. Raises ValueError or KeyError if the rows do not fit together.
         """
         # with so many new objects that all stay, the cyclic collector would only search in vain, again and again
         collects = gc.isenabled()
         gc.disable()
         try:
-            self._load(now, moves_traffic)
+            self._load(moves_traffic)
+        except (StructError, IndexError, TypeError) as error:
+            raise ValueError(f"rows that are not what was written ({error})") from None
         finally:
             if collects:
                 gc.enable()
 
-    def _load(self, now: float, moves_traffic: bool) -> None:
+    def _load(self, moves_traffic: bool) -> None:
         known = {sa.id: sa for sa in (*self.sad.by_spi.values(), *self._departed)}
         self._departed = []
         meta: dict[str, Any] = {str(row[0]): row[1] for row in self.store.rows(META)}
@@ -396,7 +334,9 @@ class KeyEngine:
     def install_interface_policies(
         self, ifindex: int, reqid: int, src: str, dst: str, now: float, old: Sequence[int] = ()
     ) -> list[int]:
-        """The four policies of an ipsec interface with this tunnel (`src` local, `dst` remote, numeric texts).
+        """The four policies of an ipsec interface with this tunnel (`src` local, `dst` remote).
+
+        Addresses are numeric texts, a zone the index of an interface (`fe80::1%3`).
 
         They are announced, then those in `old` are removed and announced. Returns the ids: IPv4 in, IPv4 out, IPv6 in,
         IPv6 out. Raises KernelError.
@@ -417,8 +357,8 @@ class KeyEngine:
     def outbound_sa(self, src: str | bytes, dst: str | bytes, reqid: int) -> SecurityAssociation | None:
         """The SA for a tunnel's outbound packets: ESP, mode TUNNEL or ANY, this reqid (0: any), these end points.
 
-        Addresses are numeric texts, or 4 or 16 bytes. Only the newest matching head counts; which of its SAs,
-        net.key.preferred_oldsa says. None: an ACQUIRE is due.
+        Addresses are numeric texts, a zone an interface's index, or 4 or 16 bytes. Only the newest matching head
+        counts; net.key.preferred_oldsa says which of its SAs is taken. None: an ACQUIRE is due.
         """
         head = self.sad.find_head(IPPROTO_ESP, MODE_TUNNEL, reqid, self.end_point(src), self.end_point(dst))
         if head is None:
@@ -440,8 +380,16 @@ class KeyEngine:
         """Room to accept sequence number `high` and some beyond it; commit before accepting."""
         self.counters.reserve_received(sa, high, now)
 
+    def exhausted(self, sa: SecurityAssociation, now: float) -> None:
+        """The SA has sent its last sequence number or IV, so it ends, as if a hard limit had passed (RFC 4303 3.3.3).
+
+        The next packet takes another SA or asks for one. (FreeBSD starts again at 0.)
+        """
+        self.delivery.begin(None)
+        timers.end(self, sa)
+
     def end_point(self, address: str | bytes) -> bytes:
         """The socket address of an end point. Raises ValueError if a text is no address."""
         if isinstance(address, bytes):
             return sockaddrs.make(address)
-        return sockaddrs.from_text(address, index_of=self.interface_index)
+        return sockaddrs.from_text(address)

@@ -129,7 +129,8 @@ def sa_record(sa: SecurityAssociation, type: int, seq: int, pid: int, references
 
 def expire(sa: SecurityAssociation, hard: bool, state: int) -> bytes:
     """An EXPIRE message; `state` is what the SA has become."""
-    fired = _limits(EXT_LIFETIME_HARD, sa.hard) if hard else _limits(EXT_LIFETIME_SOFT, sa.soft)
+    none = (0, 0, 0, 0)
+    fired = _limits(EXT_LIFETIME_HARD, sa.hard or none) if hard else _limits(EXT_LIFETIME_SOFT, sa.soft or none)
     rest = _replay(sa) + _current(sa) + fired + _addresses(sa)
     return _start(sa, SADB_EXPIRE, len(rest), 2, sa.seq, 0, state) + rest
 

@@ -7,7 +7,6 @@ dump is in the outbox as one object and makes its messages when they are taken.
 from __future__ import annotations
 
 from ipsectools.errno import ENOBUFS
-from ipsectools.pfkey import linux
 from ipsectools.pfkey.constants import PF_KEY_V2, SADB_X_PROMISC, SATYPE_UNSPEC
 from ipsectools.pfkey.message import HEADER, HEADER_BYTES
 
@@ -21,27 +20,22 @@ if TYPE_CHECKING:
 
     Item = bytes | Callable[[], Iterator[bytes]]
 
-FREEBSD = "freebsd"
-LINUX = "linux"
-
 
 class KeySocket:
     """One open PF_KEY socket.
 
     `deliver` takes a message for it and returns False if there is no room (the message is lost). `deliver_stream`, if
     set, takes the iterator over a dump's messages, to draw from as the reader reads, before anything delivered later;
-    without it a dump is delivered message by message. `dialect` is FREEBSD or LINUX: a LINUX socket speaks Linux's
-    PF_KEY, errno numbers included.
+    without it a dump is delivered message by message.
     """
 
-    __slots__ = ("_engine", "_hub", "deliver", "deliver_stream", "dialect", "promiscuous", "registered")
+    __slots__ = ("_delivery", "_engine", "deliver", "deliver_stream", "promiscuous", "registered")
 
-    def __init__(self, engine: Engine, hub: Delivery, deliver: Callable[[bytes], bool]) -> None:
+    def __init__(self, engine: Engine, delivery: Delivery, deliver: Callable[[bytes], bool]) -> None:
         self._engine = engine
-        self._hub = hub
+        self._delivery = delivery
         self.deliver = deliver
         self.deliver_stream: Callable[[Iterator[bytes]], None] | None = None
-        self.dialect = FREEBSD
         self.promiscuous = False
         self.registered: set[int] = set()
 
@@ -50,26 +44,14 @@ class KeySocket:
 
         Raises KernelError if the state file cannot take the change: roll back then, drop the outbox, load.
         """
-        if self.dialect != LINUX:
-            return self._engine.send(self, message, now)
-        answer = linux.answer_without_kernel(message)
-        if answer is not None:
-            self._hub.begin(self)
-            self._hub.outbox.append((self, linux.to_freebsd(answer)))
-            return 0
-        return linux.errno_to_linux(self._engine.send(self, linux.to_freebsd(message), now))
+        return self._engine.send(self, message, now)
 
     def close(self) -> None:
         """Forgets the socket and its registrations; what was still to be delivered to it is dropped."""
-        self._hub.remove(self)
+        self._delivery.remove(self)
 
-    def give(self, message: bytes) -> bool:
-        """Delivers a message of the engine in the socket's dialect."""
-        return self.deliver(linux.from_freebsd(message) if self.dialect == LINUX else message)
-
-    def give_stream(self, messages: Iterator[bytes]) -> None:
-        if self.dialect == LINUX:
-            messages = map(linux.from_freebsd, messages)
+    def deliver_all(self, messages: Iterator[bytes]) -> None:
+        """Delivers a dump."""
         if self.deliver_stream is not None:
             self.deliver_stream(messages)
         else:
@@ -148,8 +130,8 @@ class Delivery:
             if socket not in self.sockets:
                 continue
             if not isinstance(item, bytes):
-                socket.give_stream(self._streamed(socket, item()))
-            elif not socket.give(item) and socket is requester:
+                socket.deliver_all(self._streamed(socket, item()))
+            elif not socket.deliver(item) and socket is requester:
                 failed = ENOBUFS
         return failed
 
@@ -160,7 +142,7 @@ class Delivery:
                     if socket is receiver:
                         yield wrap(message)
                     else:
-                        socket.give(wrap(message))
+                        socket.deliver(wrap(message))
             yield message
 
     def drop(self) -> None:

@@ -136,6 +136,13 @@ def _expire_sas(engine: KeyEngine, now: int) -> None:
         engine.store.delete(HEADS, head.id)
 
 
+def end(engine: KeyEngine, sa: SecurityAssociation) -> None:
+    """A hard limit of the SA has passed."""
+    message = expire(sa, True, SASTATE_DEAD)
+    engine.remove_sa(sa)
+    engine.delivery.to_registered(message)
+
+
 def _fire(engine: KeyEngine, due: list[SecurityAssociation], now: int) -> None:
     """Ends or ages the SAs whose time has come; messages in FreeBSD's order: hard ones first, oldest SA first."""
     due.sort(key=lambda sa: (sa.head.id, sa.order))
@@ -145,9 +152,7 @@ def _fire(engine: KeyEngine, due: list[SecurityAssociation], now: int) -> None:
             continue
         hard, soft = hard_due(sa), soft_due(sa)
         if hard is not None and hard <= now:
-            message = expire(sa, True, SASTATE_DEAD)
-            engine.remove_sa(sa)
-            engine.delivery.to_registered(message)
+            end(engine, sa)
         elif soft is not None and soft <= now:
             dying.append(sa)
         else:
