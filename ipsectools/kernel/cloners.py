@@ -142,6 +142,7 @@ def adopt(kernel: Kernel, link: Link, cloner: Cloner | None = None, unit: int | 
         interfaces.join(interface, cloner.name)
         interface.drivername = f"{cloner.name}{unit}{link.name[-1] if len(cloner.suffixes) > 1 else ''}"
     equip(interface)
+    interface.description = link.alias
     interface.options = interface.capabilities
     interface.nd6 = nd6.initial(kernel, interface)
     interfaces.save(interface)

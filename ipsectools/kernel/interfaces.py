@@ -186,6 +186,7 @@ class Interface:
         "iftype",
         "index",
         "link",
+        "lost",
         "metric",
         "mtu",
         "name",
@@ -206,6 +207,8 @@ class Interface:
         self.index = link.index
         self.name = self.drivername = link.name
         self.link = link
+        self.lost = False
+        """The host has no device for it and would not make one."""
         self.cloner: str | None = None
         self.unit: int | None = None
         self.iftype = link.type

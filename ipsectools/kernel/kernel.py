@@ -61,6 +61,7 @@ class Kernel:
         self._undo: list[Callable[[], None]] = []
         self._events: dict[tuple[object, ...], tuple[Any, ...]] = {}
         self._in_request = False
+        self._closed = False
         self._telling = False
         self.undelivered = 0
         """The errno of the last request's answer: ENOBUFS if its requester had no room for it."""
@@ -230,6 +231,9 @@ class Kernel:
 
         Without it everything is as if the process had been killed.
         """
+        if self._closed:
+            return
+        self._closed = True
         try:
             if clean:
                 with self.request(self.now):

@@ -94,13 +94,14 @@ def follow(kernel: Kernel) -> None:
             continue
         if index in links and _is_of(interface, links[index]):
             _rebind(kernel, interface, links.pop(index))
-        else:
+        elif not interface.lost:
             cloners.forget(kernel, interface)
     _take_over(kernel, sorted(links.values(), key=lambda link: link.index), changed)
 
 
 def _rebind(kernel: Kernel, interface: Interface, link: Link) -> None:
     """The link of an interface as the host has it now, and what follows from it."""
+    interface.lost = False
     before = interface.to_row()
     shown = interface.all_flags, interface.link.lladdr, interface.link.master
     was_up = interface.up
@@ -130,6 +131,8 @@ def _make_again(kernel: Kernel, together: list[Interface]) -> None:
     try:
         indices = cloners.restore(host, [cloners.Device(kernel, interface) for interface in together])
     except KernelError:
+        for interface in together:
+            interface.lost = True
         return
     for interface, index in zip(together, indices, strict=True):
         link = host.link(index)
@@ -146,7 +149,7 @@ def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> Non
             by_index[address.index].append(address)
     for index, found in by_index.items():
         interface = kernel.interfaces.by_index(index)
-        if interface is not None:
+        if interface is not None and not interface.lost:
             _take_addresses(kernel, interface, found)
     for interface in entered:
         # Whoever has IPv6 addresses already has IPv6 enabled.

@@ -86,11 +86,11 @@ def arrived(kernel: Kernel, link: Link, label: str) -> Interface | None:
     reqid = int(words[1])
     if 0 < reqid < 1 << 32 and interfaces.by_reqid(reqid) is None:
         interfaces.set_reqid(interface, reqid)
-    interfaces.save(interface)
     # The label has done its work; a description did not travel.
     host, index = kernel.host, link.index
     host.set_link(index, alias="")
     kernel.undo(lambda: host.set_link(index, alias=label))
-    link.alias = ""
+    link.alias = interface.description = ""
+    interfaces.save(interface)
     kernel.interface_changed(interface)
     return interface
