@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ipsectools.lab.capture import Capture
@@ -86,8 +88,10 @@ def test_twenty_thousand_packets_each_way_in_order(hosts: Pair, core: str) -> No
         assert counters.forth.complete, counters.forth
         assert counters.back.complete, counters.back
     for host in hosts:
-        dump = host.run("setkey", "-D").output
-        assert dump.count("allocated: 20000") == 2, dump
+        # Linux adds a packet or two of its own: router solicitations go through the tunnel as well.
+        allocated = [int(n) for n in re.findall(r"allocated: (\d+)", host.run("setkey", "-D").output)]
+        assert len(allocated) == 2
+        assert all(20_000 <= n < 20_010 for n in allocated), allocated
 
 
 @pytest.mark.long
