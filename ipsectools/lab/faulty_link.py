@@ -1,7 +1,7 @@
-"""The process that is a faulty link: `python faulty_link.py LEFT RIGHT CONTROL` copies frames between two packet sockets.
+"""The process that is a faulty link: `faulty_link.py LEFT RIGHT CONTROL` copies frames between two packet sockets.
 
-LEFT and RIGHT are packet(7) sockets bound to the two interfaces, CONTROL a sequenced-packet socket: one JSON request, one
-JSON answer. Only IP packets other than neighbour discovery suffer; each direction has its faults and its own random
+LEFT and RIGHT are packet(7) sockets bound to the two interfaces, CONTROL a sequenced-packet socket: one JSON request,
+one JSON answer. Only IP packets other than neighbour discovery suffer; each direction has its faults and its own random
 numbers, so that a run with the same seed and the same packets does the same. What is held back is bounded in number and
 time. The process ends when the control socket closes.
 
@@ -49,7 +49,7 @@ def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
     if len(data) & 1:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -148,7 +148,7 @@ class Direction:
         return frame[:place] + bytes([frame[place] ^ 1 << self.random.randrange(8)]) + frame[place + 1 :]
 
     def too_big(self, frame: bytes, kind: int, mtu: int) -> None:
-        """What a router does before a link with this MTU: cut, or refuse and tell the sender (unless it is a black hole)."""
+        """What a router does before a link with this MTU: cut, or refuse and tell the sender (not if `silent`)."""
         packet = frame[ETHERNET:][: ip_length(kind, frame[ETHERNET:])]
         if kind == ETH_P_IP and not packet[6] & 0x40:
             self.counters["cut"] += 1
