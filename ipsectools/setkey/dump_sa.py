@@ -25,6 +25,7 @@ _U32 = Struct("=I")
 _LIFETIME = Struct("=IQqq")  # allocations, bytes, addtime, usetime; from offset 4
 _KEY_BITS = Struct("=H")
 
+_SA_KIND = c.EXT_SA.to_bytes(2, _BYTEORDER)
 _NO_LIFETIME = (0, 0, 0, 0)
 _NO_TIME = " " * 20
 
@@ -124,6 +125,8 @@ def text(message: bytes, now: int, interface_name: InterfaceName) -> str:
 
 def state(message: bytes) -> int | None:
     """The state of the SA in a message (SADB_SASTATE_*), None if it has none."""
+    if message[18:20] == _SA_KIND:  # it comes first
+        return message[25]
     sa = checks.align(message)[0].get(c.EXT_SA)
     return None if sa is None else message[sa + 9]
 

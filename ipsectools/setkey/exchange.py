@@ -13,6 +13,7 @@ from time import sleep, time
 
 from ipsectools.errno import EAGAIN, ENOBUFS, ENOENT, strerror
 from ipsectools.pfkey import constants as c
+from ipsectools.setkey import dump_policy, dump_sa
 from ipsectools.setkey.errors import INVALID_MESSAGE
 from ipsectools.setkey.statements import LARGEST_BYTES
 
@@ -145,23 +146,16 @@ class Exchange:
         self._output.write(f"{place}{text}.\n")
 
     def _print(self, reply: bytes, last: bool) -> None:
-        from ipsectools.setkey import dump_policy, dump_sa, kdebug
-
         kind = reply[1]
-        output = self._output
         name = self._door.interface_name
         if kind == c.SADB_X_SPDDUMP:
-            output.write(dump_policy.text(reply, name))
-            if self._options.verbose and not last:
-                output.write(kdebug.EMPTY)
-            return
-        if kind == c.SADB_GET:
-            output.write(dump_sa.text(reply, int(time()), name))
-            return
-        if self._options.dead or dump_sa.state(reply) != c.SASTATE_DEAD:
-            if self._options.loop:
-                output.write(dump_sa.short_text(reply, int(time()), name))
-            else:
-                output.write(dump_sa.text(reply, int(time()), name))
-        if self._options.verbose:
-            output.write(kdebug.EMPTY)
+            self._output.write(dump_policy.text(reply, name))
+        elif kind == c.SADB_GET:
+            self._output.write(dump_sa.text(reply, int(time()), name))
+        elif self._options.dead or dump_sa.state(reply) != c.SASTATE_DEAD:
+            text = dump_sa.short_text if self._options.loop else dump_sa.text
+            self._output.write(text(reply, int(time()), name))
+        if self._options.verbose and (kind == c.SADB_DUMP or (kind == c.SADB_X_SPDDUMP and not last)):
+            from ipsectools.setkey import kdebug
+
+            self._output.write(kdebug.EMPTY)
