@@ -83,7 +83,7 @@ CLONERS = {
             IFF_LOOPBACK | IFF_MULTICAST,
             16384,
             capabilities=IFCAP_LOOPBACK,
-            kinds=("lo", "dummy", "loopback", ""),
+            kinds=("lo", "dummy", "tun", ""),  # some Linuxes have no dummy
         ),
         Cloner("bridge", "bridge", "bridge", _ETHERNET, 1500),
         Cloner("epair", "ether", "veth", _ETHERNET, 1500, capabilities=IFCAP_VLAN_MTU, suffixes=("a", "b")),

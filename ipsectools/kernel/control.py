@@ -8,7 +8,7 @@ not there; EPERM for whoever must not change anything.
 from __future__ import annotations
 
 from ipsectools.errno import EINVAL, ENXIO, EPERM, KernelError
-from ipsectools.kernel import bridge, cloners, generic, if_ipsec, inet, inet6, nd6, statistics, status, vnet
+from ipsectools.kernel import bridge, cloners, generic, if_ipsec, inet, inet6, nd6, outbound, statistics, status, vnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,5 +190,8 @@ OPERATIONS = {
     "SYSCTLGET": Operation(lambda kernel, args: kernel.sysctl.get(args["name"]), "name:text", needs_privilege=False),
     "SYSCTLSET": Operation(_set_sysctl, "name:text value:value"),
     "STATISTICS": Operation(lambda kernel, _args: statistics.read(kernel), "", needs_privilege=False),
+    "OUTBOUND": Operation(
+        lambda kernel, args: outbound.read(kernel, _interface(kernel, args)), "name:text", needs_privilege=False
+    ),
 }
 """All operations. The order of checks is FreeBSD's: privilege, then the request, then the interface."""

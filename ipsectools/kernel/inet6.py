@@ -73,8 +73,8 @@ def add(
         words += _detection(kernel, interface)
     new.flags = tuple(words)
     new.pltime, new.vltime, new.since = preferred, valid, kernel.now
-    _enable(kernel, interface)
     addresses.give(kernel, interface, new)
+    _enable(kernel, interface)
     _schedule(kernel, new.vltime)
     if first:
         generic.set_up(kernel, interface, True)

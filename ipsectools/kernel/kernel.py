@@ -80,12 +80,11 @@ class Kernel:
             with self.request(now):
                 self._load()
                 sync.reconcile(self)
-        except KernelError as error:
+        except BaseException as error:
             self.store.close()
-            raise StateError(f"{state_path}: {error}") from None
-        except (AssertionError, KeyError, ValueError):
-            self.store.close()
-            raise StateError(f"{state_path}: not a usable state file (rows that do not fit together)") from None
+            if isinstance(error, KernelError):
+                raise StateError(f"{state_path}: {error}") from None
+            raise
 
     # requests
 

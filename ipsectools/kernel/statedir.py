@@ -42,7 +42,7 @@ def namespace_name() -> str:
             probe.close()
     except OSError:
         # An older Linux: its inode number, which another namespace may get after the end of this one.
-        return f"net-{os.stat('/proc/self/ns/net').st_ino}"
+        return f"net-{os.stat('/proc/thread-self/ns/net').st_ino}"
 
 
 def prepare() -> str:

@@ -161,7 +161,7 @@ def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> Non
 
 def _enter(kernel: Kernel, link: Link) -> Interface:
     """The interface of a link that is new here."""
-    if link.type == "loop":
+    if link.name == "lo0" and link.type == "loop" and not kernel.interfaces.of_unit("lo", 0):
         return cloners.adopt(kernel, link, CLONERS["lo"], 0)
     return vnet.arrived(kernel, link, link.alias) or cloners.adopt(kernel, link)
 

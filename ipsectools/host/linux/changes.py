@@ -73,15 +73,16 @@ class Changes:
                 if error.errno != host_errno.EBUSY or index is None:
                     raise
                 self._create_tun(name, None)
-            device = socket.if_nametoindex(name)
-            self._route.link(
-                "set",
-                index=device,
-                **({} if mtu is None else {"mtu": mtu}),
-                IFLA_AF_SPEC={
-                    "attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDRESS_GENERATION_NONE)]})]
-                },
-            )
+            self._leave_addresses_alone(name, **({} if mtu is None else {"mtu": mtu}))
+
+    def _leave_addresses_alone(self, name: str, **request: Any) -> None:
+        """Linux neither gives a device of ours a link-local address, nor takes away what was given."""
+        self._route.link(
+            "set",
+            index=socket.if_nametoindex(name),
+            IFLA_AF_SPEC={"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", _ADDRESS_GENERATION_NONE)]})]},
+            **request,
+        )
         # `ifconfig down` must not cost an interface its addresses, as it does on Linux for IPv6.
         with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/keep_addr_on_down", "w") as file:
             file.write("1")
@@ -122,6 +123,8 @@ class Changes:
                 if kind != "lo" or error.code != host_errno.EOPNOTSUPP:
                     raise
                 self.create_tun(name, None, index)  # a Linux without dummy devices; nothing ever reads this one
+            for each in (name, *([] if peer is None else [peer])):
+                self._leave_addresses_alone(each)
             if kind == "lo":
                 self._route.link("set", index=socket.if_nametoindex(name), group=LOOPBACK_GROUP)
 
@@ -191,7 +194,7 @@ class Changes:
         os.close(_open_namespace(vnet))
         from pyroute2 import NetNS
 
-        here = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             with _errors(), NetNS(vnet, flags=0) as there:
                 found = there.link_lookup(ifname=name)

@@ -1,0 +1,60 @@
+"""The op OUTBOUND: with what an ipsec interface would send a packet now. Looks only; tells no keys."""
+
+from __future__ import annotations
+
+from ipsectools.esp.algorithms import ENCRYPTIONS
+from ipsectools.kernel.numeric import unparse
+from ipsectools.pfkey import sockaddr
+from ipsectools.pfkey.constants import IPPROTO_ESP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.key.sad import SecurityAssociation
+
+STATES = ("larval", "mature", "dying", "dead")
+MODES = ("any", "transport", "tunnel")
+MOST_OTHERS = 16
+
+
+def read(kernel: Kernel, interface: Interface) -> dict[str, Any]:
+    """`policies`: ids of the out policies for IPv4 and IPv6, null without tunnel. `sa`: the SA for the next packet, or
+    null. `others`: up to 16 further ESP SAs with the tunnel's end points, whatever their reqid, mode and state."""
+    if interface.tunnel is None or not interface.is_ipsec:
+        return {"policies": None, "sa": None, "others": []}
+    engine = kernel.engine
+    src, dst = interface.tunnel.src, interface.tunnel.dst
+    chosen = engine.outbound_sa(src, dst, interface.reqid)
+    others: list[dict[str, Any]] = []
+    for head in engine.sad.heads_between(IPPROTO_ESP, engine.end_point(src), engine.end_point(dst)):
+        for sa in (*head.alive, *head.larval):
+            if sa is not chosen and len(others) < MOST_OTHERS:
+                others.append(_brief(sa))
+    policies = list(interface.policies[1::2]) if len(interface.policies) == 4 else None
+    return {"policies": policies, "sa": _full(chosen) if chosen is not None else None, "others": others}
+
+
+def _brief(sa: SecurityAssociation) -> dict[str, Any]:
+    return {"spi": sa.spi, "reqid": sa.reqid, "mode": MODES[sa.mode], "state": STATES[sa.state], "usable": sa.usable}
+
+
+def _full(sa: SecurityAssociation) -> dict[str, Any]:
+    """What decides whether and how the SA sends; the numbers are the last ones used and the reserved limits."""
+    traffic = sa.traffic
+    counts_iv = ENCRYPTIONS[sa.encrypt].counter_iv if sa.encrypt in ENCRYPTIONS else False
+    return _brief(sa) | {
+        "src": unparse(sockaddr.address(sa.src)),
+        "dst": unparse(sockaddr.address(sa.dst)),
+        "encrypt": sa.encrypt,
+        "auth": sa.auth,
+        "esn": sa.esn,
+        "natt": list(sa.natt) if sa.natt else None,
+        "sequence": traffic.sequence,
+        "sequence_limit": traffic.sequence_limit,
+        "iv": traffic.iv if counts_iv else None,
+        "iv_limit": traffic.iv_limit if counts_iv else None,
+        "no_send_reason": sa.no_send_reason,
+    }

@@ -1,0 +1,220 @@
+"""The kernel on a real Linux host, in a network namespace of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ipsectools.errno import EEXIST, ENXIO
+from ipsectools.host.api import Address
+from ipsectools.host.linux import detect
+from ipsectools.host.linux.host import LinuxHost
+
+from .driver import Driver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CLONE_NEWNET = 0x40000000
+UP, RUNNING = 0x1, 0x40
+
+
+def in_new_namespace(function: Callable[[], None]) -> None:
+    """Runs a function in a thread that has a network namespace of its own; raises what it raises."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.unshare(CLONE_NEWNET) != 0:
+                pytest.skip(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+            if missing := detect.missing():
+                pytest.skip(f"packets cannot flow here: {missing}")
+            function()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+class LinuxDriver(Driver):
+    """A kernel on this namespace, which follows what happens there as ipsecd does."""
+
+    def __init__(self, path: str) -> None:
+        self.host = LinuxHost()
+        super().__init__(path, self.host)
+        self._follow()
+
+    def restart(self, clean: bool = True, host: Any = None) -> None:
+        self.kernel.close(clean)
+        self.host.close()
+        self.host = LinuxHost()
+        super().restart(clean, self.host)
+        self._follow()
+
+    def _follow(self) -> None:
+        list(self.host.watch(lambda: self.kernel.host_changed(self.now)))
+
+
+def seen(driver: Driver) -> Any:
+    interfaces = driver.call("LISTIF")
+    return [interface | {"statistics": None} for interface in interfaces]
+
+
+@pytest.fixture
+def on_linux(tmp_path: Path) -> Callable[[Callable[[LinuxDriver], None]], None]:
+    def run(function: Callable[[LinuxDriver], None]) -> None:
+        def inside() -> None:
+            driver = LinuxDriver(f"{tmp_path}/state.db")
+            try:
+                function(driver)
+            finally:
+                driver.kernel.close()
+                driver.host.close()
+
+        in_new_namespace(inside)
+
+    return run
+
+
+def test_life(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    def body(driver: LinuxDriver) -> None:
+        assert driver.names() == ["lo0"]
+        assert driver.call("SIOCIFCREATE2", name="ipsec") == "ipsec0"
+        index = driver.interface("ipsec0")["index"]
+        driver.call("NEWADDR", name="lo0", family="inet", address="192.168.0.3", prefixlen=32)
+        driver.call("SIOCSIFPHYADDR", name="ipsec0", src="192.168.0.3", dst="192.168.0.5")
+        driver.call("NEWADDR", name="ipsec0", family="inet", address="172.16.0.3", prefixlen=16, peer="172.16.0.5")
+        driver.call("NEWADDR", name="ipsec0", family="inet6", address="fd00::3", prefixlen=128, peer="fd00::5")
+        driver.call(
+            "NEWADDR", name="ipsec0", family="inet6", address="2001:db8::3", prefixlen=64, vltime=900, pltime=800
+        )
+        driver.call("SIOCSIFMTU", name="ipsec0", value=1300)
+        driver.call("SIOCSIFDESCR", name="ipsec0", text="to B")
+        interface = driver.interface("ipsec0")
+        assert interface["flags"] == 0x1008051
+        assert interface["inet"] == [
+            {"address": "172.16.0.3", "peer": "172.16.0.5", "prefixlen": 16, "broadcast": None}
+        ]
+        assert [each["address"] for each in interface["inet6"]][::2] == ["fd00::3", "2001:db8::3"]
+        assert interface["inet6"][1]["address"].startswith("fe80::")
+        assert (interface["mtu"], interface["nd6"]) == (1300, 0x21)
+        link = driver.host.link(index)
+        assert link is not None
+        assert (link.mtu, link.alias, link.flags & UP) == (1300, "to B", UP)
+        there = {each.address: each for each in driver.host.addresses() if each.index == index}
+        assert (there["172.16.0.3"].prefixlen, there["172.16.0.3"].peer) == (32, "172.16.0.5")
+
+        before = seen(driver)
+        driver.restart(clean=False)
+        assert seen(driver) == before
+
+        driver.kernel.close(clean=False)
+        LinuxHost().destroy_link(index)
+        driver.restart(clean=False)
+        after = seen(driver)
+        assert after == before  # with the index it had
+        driver.call("SIOCSIFNAME", name="ipsec0", new="vpn0")
+        driver.call("DELADDR", name="vpn0", family="inet")
+        driver.call("SIOCSIFFLAGS", name="vpn0", set=0, clear=UP)
+        assert driver.interface("vpn0")["flags"] == 0x8050
+        driver.call("SIOCIFDESTROY", name="vpn0")
+        assert driver.host.link(index) is None
+        assert driver.names() == ["lo0"]
+
+    on_linux(body)
+
+
+def test_what_others_do(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    """As ip(8) would: seen by the very next request."""
+
+    def body(driver: LinuxDriver) -> None:
+        others = LinuxHost()
+        driver.call("SIOCIFCREATE2", name="ipsec0")
+        driver.call("SIOCSIFPHYADDR", name="ipsec0", src="10.0.0.1", dst="10.0.0.2")
+        index = driver.interface("ipsec0")["index"]
+        lo0 = driver.interface("lo0")["index"]
+        source = Address(lo0, "inet", "10.0.0.1", 32)
+        for change, running in ((others.add_address, True), (others.delete_address, False), (others.add_address, True)):
+            change(source)
+            assert bool(driver.interface("ipsec0")["flags"] & RUNNING) == running
+        others.set_link(index, mtu=1380, alias="theirs", up=True)
+        interface = driver.interface("ipsec0")
+        assert (interface["mtu"], interface["description"], interface["flags"] & UP) == (1380, "theirs", UP)
+        others.create_link("veth0", "veth", "veth1")
+        assert sorted(driver.names()) == ["ipsec0", "lo0", "veth0", "veth1"]
+        assert driver.errno("SIOCIFDESTROY", name="veth0") == 22
+        others.destroy_link(index)
+        assert "ipsec0" not in driver.names()
+        others.create_tun("ipsec0", 1500)
+        assert driver.errno("SIOCIFCREATE2", name="ipsec0") == EEXIST
+        assert driver.call("SIOCIFCREATE2", name="ipsec") == "ipsec1"
+        others.close()
+
+    on_linux(body)
+
+
+def test_other_cloners(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    def body(driver: LinuxDriver) -> None:
+        for name in ("epair0", "bridge0", "tun0", "lo1"):
+            driver.call("SIOCIFCREATE2", name=name)
+        driver.call("BRDGADD", name="bridge0", member="epair0a")
+        assert driver.interface("bridge0")["members"] == ["epair0a"]
+        driver.call("NEWADDR", name="epair0b", family="inet", address="192.0.2.1", prefixlen=24)
+        driver.call("SIOCSIFFLAGS", name="epair0a", set=UP, clear=0)
+        assert driver.interface("epair0b")["status"] == "active"
+        assert driver.interface("lo1")["mtu"] == 16384
+        assert driver.interface("tun0")["iftype"] == "tunnel"
+        before = seen(driver)
+        driver.restart()
+        assert seen(driver) == before
+        for name in ("epair0a", "bridge0", "tun0", "lo1"):
+            driver.call("SIOCIFDESTROY", name=name)
+        assert driver.names() == ["lo0"]
+
+    on_linux(body)
+
+
+def test_vnet(on_linux: Callable[[Callable[[LinuxDriver], None]], None], tmp_path: Path) -> None:
+    netns = pytest.importorskip("pyroute2.netns")
+    name = f"ipsectools-test-{os.getpid()}"
+
+    def body(driver: LinuxDriver) -> None:
+        try:
+            netns.create(name)
+        except OSError as error:
+            pytest.skip(f"cannot make a named network namespace: {error}")
+        try:
+            driver.call("SIOCIFCREATE2", name="ipsec0")
+            driver.call("IPSECSREQID", name="ipsec0", reqid=100)
+            assert driver.errno("SIOCSIFVNET", name="ipsec0", vnet=f"{name}-not") == ENXIO
+            driver.call("SIOCSIFVNET", name="ipsec0", vnet=name)
+            assert driver.names() == ["lo0"]
+            assert driver.errno("SIOCSIFRVNET", name="ipsec7", vnet=name) == ENXIO
+
+            def inside() -> None:
+                netns.setns(name)
+                there = LinuxDriver(f"{tmp_path}/there.db")
+                interface = there.interface("ipsec0")
+                assert (interface["cloner"], interface["reqid"]) == ("ipsec", 100)
+                assert interface["groups"] == ["all", "ipsec"]
+                there.kernel.close()
+                there.host.close()
+
+            in_new_namespace(inside)
+            driver.call("SIOCSIFRVNET", name="ipsec0", vnet=name)
+            interface = driver.interface("ipsec0")
+            assert (interface["cloner"], interface["reqid"]) == ("ipsec", 100)
+        finally:
+            netns.remove(name)
+
+    on_linux(body)
