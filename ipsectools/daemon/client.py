@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from ipsectools.daemon.embedded import EmbeddedKernel, EmbeddedPfkey
 
-READING_OPS = frozenset(["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS"])
+READING_OPS = frozenset(
+    ["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND"]
+)
 """Control operations that change nothing."""
 
 READING_MESSAGES = frozenset([5, 10, 16, 18])
