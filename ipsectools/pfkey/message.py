@@ -77,7 +77,7 @@ class Message:
 def parse(data: bytes, sizes: Mapping[int, tuple[int, int, int]] = _SIZES) -> Message:
     """Reads a request as the kernel does on a write. Raises KernelError with the errno with which the write fails.
 
-    `sizes` says which extensions are known. Checks in FreeBSD's order (spec: key(4), keysock, alignment rules).
+    `sizes` says which extensions are known. Checks in FreeBSD's order.
     """
     length = len(data)
     if length < HEADER_BYTES or length != int.from_bytes(data[4:6], byteorder) * 8:

@@ -188,7 +188,7 @@ class KeyEngine:
                 self.counters.restore(sa, traffic.get(id))
             else:
                 sa.head = head
-                sa.deadline = sa.record_parts = None
+                sa.deadline = None
                 fill_sa(sa, row)
                 self.counters.keep(sa, traffic.get(id))
             sad.link(sa)

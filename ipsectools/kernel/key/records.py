@@ -90,9 +90,7 @@ def _replay(sa: SecurityAssociation) -> bytes:
 
 
 def _limits(kind: int, limits: tuple[int, int, int, int] | None) -> bytes:
-    if limits is None:
-        return b""
-    allocations, size, addtime, usetime = limits
+    allocations, size, addtime, usetime = limits or (0, 0, 0, 0)
     return extensions.lifetime(kind, allocations=allocations, bytes=size, addtime=addtime, usetime=usetime)
 
 
@@ -100,37 +98,34 @@ def _addresses(sa: SecurityAssociation) -> bytes:
     return extensions.address(EXT_ADDRESS_SRC, sa.src) + extensions.address(EXT_ADDRESS_DST, sa.dst)
 
 
-def _constant_parts(sa: SecurityAssociation) -> tuple[bytes, bytes]:
-    """What of a record does not move with traffic: the extensions before LIFETIME_CURRENT, and those behind it."""
-    before = _replay(sa) + _limits(EXT_LIFETIME_HARD, sa.hard) + _limits(EXT_LIFETIME_SOFT, sa.soft)
-    behind = _addresses(sa) + sa.key_auth + sa.key_encrypt
-    if sa.natt is not None:
-        behind += (
-            extensions.nat_t_type(NAT_T_ESPINUDP)
-            + extensions.nat_t_port(EXT_X_NAT_T_SPORT, sa.natt[0])
-            + extensions.nat_t_port(EXT_X_NAT_T_DPORT, sa.natt[1])
-        )
-        if sa.oai:
-            behind += extensions.address(EXT_X_NAT_T_OAI, sa.oai)
-        if sa.oar:
-            behind += extensions.address(EXT_X_NAT_T_OAR, sa.oar)
-    return before, behind
+def _nat_t(ports: tuple[int, int], oai: bytes, oar: bytes) -> bytes:
+    parts = [
+        extensions.nat_t_type(NAT_T_ESPINUDP),
+        extensions.nat_t_port(EXT_X_NAT_T_SPORT, ports[0]),
+        extensions.nat_t_port(EXT_X_NAT_T_DPORT, ports[1]),
+    ]
+    if oai:
+        parts.append(extensions.address(EXT_X_NAT_T_OAI, oai))
+    if oar:
+        parts.append(extensions.address(EXT_X_NAT_T_OAR, oar))
+    return b"".join(parts)
 
 
 def sa_record(sa: SecurityAssociation, type: int, seq: int, pid: int, references: int) -> bytes:
     """The whole SA, keys included, as DUMP and GET give it."""
-    parts = sa.record_parts
-    if parts is None:
-        parts = sa.record_parts = _constant_parts(sa)
-    before, behind = parts
+    before = _replay(sa)
+    if sa.hard is not None:
+        before += _limits(EXT_LIFETIME_HARD, sa.hard) + _limits(EXT_LIFETIME_SOFT, sa.soft)
+    behind = _addresses(sa) + sa.key_auth + sa.key_encrypt
+    if sa.natt is not None:
+        behind += _nat_t(sa.natt, sa.oai, sa.oar)
     rest = len(before) + 32 + len(behind)
     return _start(sa, type, rest, references, seq, pid, sa.state) + before + _current(sa) + behind
 
 
 def expire(sa: SecurityAssociation, hard: bool, state: int) -> bytes:
     """An EXPIRE message; `state` is what the SA has become."""
-    none = (0, 0, 0, 0)
-    fired = _limits(EXT_LIFETIME_HARD, sa.hard or none) if hard else _limits(EXT_LIFETIME_SOFT, sa.soft or none)
+    fired = _limits(EXT_LIFETIME_HARD, sa.hard) if hard else _limits(EXT_LIFETIME_SOFT, sa.soft)
     rest = _replay(sa) + _current(sa) + fired + _addresses(sa)
     return _start(sa, SADB_EXPIRE, len(rest), 2, sa.seq, 0, state) + rest
 

@@ -205,7 +205,6 @@ def update(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> 
         _complete(engine, sa, message, now)
     else:
         _change(engine, sa, message, mode, reqid)
-    sa.record_parts = None
     engine.timers.watch(sa)
     engine.sa_changed(sa)
     _answer(engine, message)
@@ -230,7 +229,6 @@ def _change(engine: KeyEngine, sa: SecurityAssociation, message: Message, mode: 
         raise Refused(EINVAL)
     if EXT_LIFETIME_HARD in found or sa.state == SASTATE_MATURE:
         validate.set_lifetimes(sa, found)
-        sa.record_parts = None
         sa.deadline = None
         engine.store_sa(sa)
         engine.timers.watch(sa)

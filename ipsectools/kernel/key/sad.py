@@ -59,7 +59,6 @@ class SecurityAssociation:
         "pid",
         "receive_block",
         "received_at",
-        "record_parts",
         "saved_packets",
         "seq",
         "soft",
@@ -98,7 +97,6 @@ class SecurityAssociation:
         self.receive_block = 0
         self.received_at = 0.0
         self.deadline: float | None = None
-        self.record_parts: tuple[bytes, bytes] | None = None
         self.newer: SecurityAssociation | None = None
         self.older: SecurityAssociation | None = None
 
@@ -276,7 +274,7 @@ class Sad:
         self.version = 0  # moves when an SA comes or goes
         self._by_exact: dict[bytes, SaHead] = {}
         self._newest: dict[bytes, SaHead] = {}  # of each group (protocol, mode, addresses)
-        self._modes: dict[bytes, bytes] = {}  # group key without the mode -> modes that have heads
+        self._modes: dict[int, int] = {}  # how many heads there are of each mode
 
     def next_serial(self) -> int:
         self.serial += 1
@@ -294,9 +292,7 @@ class Sad:
         head.older = previous
         if previous is not None:
             previous.newer = head
-        else:
-            pair = head.group[:1] + head.group[2:]
-            self._modes[pair] = self._modes.get(pair, b"") + head.group[1:2]
+        self._modes[head.mode] = self._modes.get(head.mode, 0) + 1
         self._newest[head.group] = head
 
     def remove_head(self, head: SaHead) -> None:
@@ -311,12 +307,9 @@ class Sad:
             self._newest[head.group] = head.older
         else:
             del self._newest[head.group]
-            pair = head.group[:1] + head.group[2:]
-            modes = self._modes[pair].replace(head.group[1:2], b"")
-            if modes:
-                self._modes[pair] = modes
-            else:
-                del self._modes[pair]
+        self._modes[head.mode] -= 1
+        if not self._modes[head.mode]:
+            del self._modes[head.mode]
 
     def find_head(self, protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> SaHead | None:
         """The newest head that a search with mode and reqid matches (key_cmpsaidx, CMP_MODE_REQID).
@@ -334,10 +327,9 @@ class Sad:
 
     def heads_between(self, protocol: int, src: bytes, dst: bytes) -> list[SaHead]:
         """All heads of a protocol between two addresses, whatever mode and reqid (CMP_HEAD)."""
-        pair = b"%c" % protocol + src + dst
         found: list[SaHead] = []
-        for mode in self._modes.get(pair, b""):
-            head = self._newest.get(pair[:1] + b"%c" % mode + pair[1:])
+        for mode in self._modes:
+            head = self._newest.get(index_keys(protocol, mode, 0, src, dst)[0])
             while head is not None:
                 found.append(head)
                 head = head.older
