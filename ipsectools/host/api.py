@@ -252,6 +252,12 @@ class Host(Protocol):
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
 
+    def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
+        """Whether a link accepts router advertisements, and whether it detects duplicate addresses. None: unknown."""
+
+    def set_neighbor_discovery(
+        self, index: int, *, accept_rtadv: bool | None = None, detect_duplicates: bool | None = None
+    ) -> None: ...
     def move_link(self, index: int, vnet: str) -> None:
         """Moves a link to the network namespace of that name. ENXIO if there is none."""
 

@@ -338,6 +338,14 @@ class SimulatedHost:
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         pass
 
+    def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
+        return None
+
+    def set_neighbor_discovery(
+        self, index: int, *, accept_rtadv: bool | None = None, detect_duplicates: bool | None = None
+    ) -> None:
+        self._get(index)
+
     def move_link(self, index: int, vnet: str) -> None:
         raise KernelError(ENXIO)
 

@@ -144,9 +144,23 @@ def adopt(kernel: Kernel, link: Link, cloner: Cloner | None = None, unit: int | 
     equip(interface)
     interface.description = link.alias
     interface.options = interface.capabilities
-    interface.nd6 = nd6.initial(kernel, interface)
+    if cloner is None:
+        interface.nd6 = nd6.of_host(kernel, interface)
+    else:
+        interface.nd6 = nd6.initial(kernel, interface)
+        _tell_host(kernel, interface)
     interfaces.save(interface)
     return interface
+
+
+def _tell_host(kernel: Kernel, interface: Interface) -> None:
+    """Linux believes router advertisements by default, FreeBSD does not."""
+    if kernel.host.live and interface.iftype != "loop":
+        accept = bool(interface.nd6 & nd6.ACCEPT_RTADV)
+        try:
+            kernel.host.set_neighbor_discovery(interface.index, accept_rtadv=accept)
+        except KernelError:
+            return  # in containers /proc/sys is often read-only
 
 
 def equip(interface: Interface) -> None:

@@ -109,6 +109,19 @@ def set_nd6_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> No
     after = before & ~(off & nd6.SETTABLE) | on & nd6.SETTABLE
     if after == before:
         return
+    changed = before ^ after
+    if changed & (nd6.ACCEPT_RTADV | nd6.NO_DAD):
+        host, index = kernel.host, interface.index
+
+        def tell(flags: int) -> None:
+            host.set_neighbor_discovery(
+                index,
+                accept_rtadv=bool(flags & nd6.ACCEPT_RTADV) if changed & nd6.ACCEPT_RTADV else None,
+                detect_duplicates=not flags & nd6.NO_DAD if changed & nd6.NO_DAD else None,
+            )
+
+        tell(after)
+        kernel.undo(lambda: tell(before))
     interface.nd6 = after
     kernel.interfaces.save(interface)
     kernel.interface_changed(interface)

@@ -40,6 +40,16 @@ def initial(kernel: Kernel, interface: Interface) -> int:
     return flags
 
 
+def of_host(kernel: Kernel, interface: Interface) -> int:
+    """The flags of an interface that the host has set up by itself, as far as it knows such things."""
+    flags = initial(kernel, interface)
+    found = kernel.host.neighbor_discovery(interface.index)
+    if found is not None:
+        accepts, detects = found
+        flags = flags & ~(ACCEPT_RTADV | NO_DAD) | (ACCEPT_RTADV if accepts else 0) | (0 if detects else NO_DAD)
+    return flags
+
+
 def set_default(kernel: Kernel, name: str | None) -> None:
     """SIOCSDEFIFACE_IN6: the interface on which destinations without a zone are looked for; None: none."""
     wanted = None

@@ -20,6 +20,7 @@ CHANGES = (
     "delete_address",
     "set_receive_fib",
     "set_send_fibs",
+    "set_neighbor_discovery",
     "move_link",
     "fetch_link",
 )

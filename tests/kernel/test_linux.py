@@ -184,6 +184,32 @@ def test_other_cloners(on_linux: Callable[[Callable[[LinuxDriver], None]], None]
     on_linux(body)
 
 
+def test_neighbor_discovery(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    def body(driver: LinuxDriver) -> None:
+        def on_host(name: str) -> list[int]:
+            """Read by this thread, whose namespace it is."""
+            values = []
+            for each in ("accept_ra", "accept_dad"):
+                with open(f"/proc/sys/net/ipv6/conf/{name}/{each}") as file:
+                    values.append(int(file.read()))
+            return values
+
+        driver.call("SIOCIFCREATE2", name="ipsec0")
+        assert on_host("ipsec0")[0] == 0  # FreeBSD does not believe advertisements by default
+        driver.call("SIOCSIFINFO_IN6", name="ipsec0", set=0x102, clear=0)
+        assert on_host("ipsec0") == [1, 0]
+        driver.call("SIOCSIFINFO_IN6", name="ipsec0", set=0, clear=0x102)
+        assert on_host("ipsec0") == [0, 1]
+        others = LinuxHost()
+        others.create_link("veth0", "veth", "veth1")
+        others.close()
+        assert driver.interface("veth0")["nd6"] & 0x10A == 0xA
+        driver.call("SIOCSIFINFO_IN6", name="veth0", set=0, clear=0x2)
+        assert on_host("veth0")[0] == 0
+
+    on_linux(body)
+
+
 def test_vnet(on_linux: Callable[[Callable[[LinuxDriver], None]], None], tmp_path: Path) -> None:
     netns = pytest.importorskip("pyroute2.netns")
     name = f"ipsectools-test-{os.getpid()}"

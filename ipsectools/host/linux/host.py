@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.errno import ENXIO, KernelError, from_host
-from ipsectools.host.linux import rtnetlink
+from ipsectools.host.linux import neighbor, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -191,6 +191,18 @@ class LinuxHost:
 
     def set_master(self, index: int, bridge: int | None) -> None:
         self._change().set_master(index, bridge)
+
+    def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
+        link = self.link(index)
+        return None if link is None else neighbor.read(rtnetlink.linux_name(link.name))
+
+    def set_neighbor_discovery(
+        self, index: int, *, accept_rtadv: bool | None = None, detect_duplicates: bool | None = None
+    ) -> None:
+        link = self.link(index)
+        if link is None:
+            raise KernelError(ENXIO)
+        neighbor.write(rtnetlink.linux_name(link.name), accept_rtadv, detect_duplicates)
 
     def move_link(self, index: int, vnet: str) -> None:
         self._change().move_link(index, vnet)
