@@ -140,8 +140,7 @@ class LinuxDriver(_Driver):
         """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv6 (both ways)."""
         packets = self._packets
         four = packets.open_raw(socket.AF_INET)
-        four_df = packets.open_raw(socket.AF_INET, df=True)
-        packets.attach_filter(four_df, packets.BPF_DROP)
+        four_df = packets.open_raw_df()
         opened = [four, four_df]
         with suppress(OSError):  # a host may be without IPv6
             opened.append(packets.open_raw(socket.AF_INET6))

@@ -30,6 +30,7 @@ IFF_VNET_HDR = 0x4000
 
 IP_MTU_DISCOVER = 10
 IP_MTU = 14
+IP_FREEBIND = 15
 IPV6_MTU_DISCOVER = 23
 IPV6_MTU = 24
 IPV6_AUTOFLOWLABEL = 70
@@ -137,9 +138,6 @@ def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, in
     )
 
 
-BPF_DROP = ((0x06, 0, 0, 0),)
-
-
 def bpf_udp_port(port: int, *, ipv4: bool) -> list[tuple[int, int, int, int]]:
     """Passes UDP datagrams to `port` that carry ESP (four bytes or more, no non-ESP marker).
 
@@ -155,6 +153,14 @@ def bpf_udp_port(port: int, *, ipv4: bool) -> list[tuple[int, int, int, int]]:
         (0x06, 0, 0, 0xFFFF),
         (0x06, 0, 0, 0),
     ]
+
+
+def deafen(sock: socket.socket, address: str) -> None:
+    """Makes a raw socket that only sends get nothing: every packet would be copied for it.
+
+    It hears but its own host then (`address` is one of it). Where it sends to, each packet says.
+    """
+    sock.connect((address, 0))
 
 
 class EncapSocket:
@@ -377,9 +383,9 @@ class LinuxWire:
         src, df, fib = key
         sock = socket.socket(address_family(src), socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
         try:
-            attach_filter(sock, BPF_DROP)
             prepare_outer(sock, df=df, fib=fib)
             sock.bind((address_text(src), 0))
+            deafen(sock, address_text(src))
         except OSError:
             sock.close()
             raise
@@ -515,12 +521,21 @@ class OffloadTun:
         self.fd = -1
 
 
-def open_raw(family: socket.AddressFamily, *, df: bool = False) -> socket.socket:
+def open_raw(family: socket.AddressFamily) -> socket.socket:
     """A raw ESP socket for all addresses of this host. Raises OSError."""
     sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
-    prepare_outer(sock, df=df)
+    prepare_outer(sock)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    return sock
+
+
+def open_raw_df() -> socket.socket:
+    """A raw ESP socket that only sends, IPv4 with DF; each packet has to say its source. Raises OSError."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+    prepare_outer(sock, df=True)
+    sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+    sock.bind(("127.0.0.1", 0))  # it hears nothing else: every packet would be copied for it
     return sock
 
 
