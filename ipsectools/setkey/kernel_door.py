@@ -30,17 +30,21 @@ _FRESH = 1.0
 class Door:
     """A PF_KEY socket of this process's kernel."""
 
-    __slots__ = ("_connection", "_names", "_names_until")
+    __slots__ = ("_connection", "_names", "_names_until", "opened")
 
     def __init__(self, served: bool) -> None:
         """Raises ClientError. `served`: this process will wait for input or messages, so it must not own the kernel."""
         self._connection: Connection = open_pfkey(served=served)
+        self.opened = served
+        """Whether the kernel was reached; without `served` that is tried with the first request only."""
         self._names: dict[int, str] = {}
         self._names_until = 0.0
 
     def send(self, message: bytes) -> int:
         """Gives the kernel a message: 0, or FreeBSD's errno with which the write fails. Raises ClientError."""
-        return self._connection.send(message)
+        number = self._connection.send(message)
+        self.opened = True
+        return number
 
     def receive(self, timeout: float | None) -> bytes | None:
         """The next message; None if none came for `timeout` seconds (None: waits). Raises ClientError."""

@@ -115,7 +115,7 @@ def _run(arguments: list[str], output: Output, open_door: Callable[[bool], Door]
     try:
         return _do(line, door, output)
     except ClientError as error:
-        output.write_error(f"setkey: {error}\n")
+        output.write_error(f"{'setkey' if door.opened else 'pfkey_open'}: {error}\n")
         return 1
     finally:
         door.close()
@@ -251,6 +251,8 @@ def _script(line: CommandLine, door: Door, exchange: Exchange, output: Output) -
     try:
         algorithms = Algorithms.of_reply(exchange.register())
     except ClientError as error:
+        if not door.opened:
+            raise
         output.write_error(f"setkey: {error}\n")
         return _ERROR
     except OSError as error:

@@ -70,6 +70,7 @@ class FakeDoor:
         self.interfaces = {1: "em0", 2: "lo0", 5: "ipsec0"}
         self.served: bool | None = None
         self.closed = False
+        self.opened = True
 
     def open(self, served: bool) -> FakeDoor:
         self.served = served

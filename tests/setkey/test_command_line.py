@@ -70,6 +70,19 @@ def test_no_kernel(words: list[str]) -> None:
     assert setkey(*words, door=Closed()) == (1, "", "pfkey_open: Operation not permitted\n")
 
 
+@pytest.mark.parametrize("words", [["-D"], ["-F"], ["-e", "flush;"]])
+def test_no_kernel_at_the_first_request(words: list[str]) -> None:
+    class Closed(FakeDoor):
+        def send(self, message: bytes) -> int:
+            raise ClientError("state: in use by another process")
+
+    door = Closed()
+    door.opened = False
+    assert setkey(*words, door=door) == (1, "", "pfkey_open: state: in use by another process\n")
+    door.opened = True
+    assert setkey(*words, door=door) == (255 if "-e" in words else 1, "", "setkey: state: in use by another process\n")
+
+
 def header(kind: int, satype: int = 0) -> str:
     return f"02{kind:02x}00{satype:02x}0200000000000000" + "00000000"
 
