@@ -1,4 +1,4 @@
-"""Many tunnels between two hosts at once: every algorithm, outer family, NAT-T and ESN, each on an interface of its own.
+"""Many tunnels between two hosts at once: each algorithm, outer family, NAT-T and ESN, on an interface of its own.
 
 All interfaces of one outer family have the same end points, so this is also a test that the reqid tells them apart.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from ipsectools.lab.ping import ping
@@ -102,6 +103,13 @@ def assert_pings(a: Host, b: Host) -> None:
         for host, address in ((a, there), (b, here)):
             result = ping(host, address, count=2)
             assert result, result
+
+
+def where_packets_went(host: Host) -> dict[str, int]:
+    """What the host's data path counted, for a test that fails."""
+    counted = json.loads(host.run("ipsectools", "stats", "--json").output)
+    drops = {reason: count for reason, count in counted["drops"].items() if count}
+    return {**counted["balance"], **drops}
 
 
 def assert_sequences(packets: list[Seen]) -> None:

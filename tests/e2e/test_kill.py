@@ -1,0 +1,222 @@
+"""kill -9 again and again, under traffic: no number, no IV, no packet is good twice, and what was set up stays."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipsectools.lab.capture import Capture, Seen
+from ipsectools.lab.flow import Counters
+from ipsectools.lab.ping import ping
+from tests.e2e.doors import Books
+from tests.e2e.numbers import stop_ipsecd
+from tests.traffic.scene import CBC_SHA256, GCM, INNER, OUTER, SPIS, Algorithm, sas, tunnel
+from tests.traffic.test_crash import identity, kill_ipsecd
+
+if TYPE_CHECKING:
+    from ipsectools.lab.host import Host
+
+pytestmark = pytest.mark.traffic
+Pair = tuple["Host", "Host"]
+
+CTR = Algorithm("aes-ctr", 20, "hmac-sha2-256", 32)
+CHACHA = Algorithm("chacha20-poly1305", 36)
+IV_LENGTH = {GCM: 8, CTR: 8, CHACHA: 8, CBC_SHA256: 16}
+
+
+class Flood:
+    """Datagrams both ways without end, in a thread, with pauses on demand."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+        self.error: BaseException | None = None
+        self._going = threading.Event()
+        self._idle = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._over:
+                if not self._going.is_set():
+                    self.counters.collect(0.05)
+                    self._idle.set()
+                    self._going.wait(0.2)
+                    continue
+                self._idle.clear()
+                self.counters.send(4)
+                self.counters.collect(0.002)
+        except BaseException as error:
+            self.error = error
+            self._idle.set()
+
+    def go(self) -> None:
+        self._idle.clear()
+        self._going.set()
+
+    def pause(self) -> None:
+        """Returns when nothing is under way any more."""
+        self._going.clear()
+        self._idle.clear()
+        assert self._idle.wait(20)
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self._over = True
+        self._going.set()
+        self._thread.join(20)
+
+    def __enter__(self) -> Flood:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def replay(hosts: Pair, packets: list[Seen]) -> None:
+    """Sends everything that was on the wire once more, from where it came: nothing of it is accepted."""
+    a, b = hosts
+    books = Books(a), Books(b)
+    ends = OUTER["inet"]
+    with (
+        a.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ESP) as from_a,
+        b.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ESP) as from_b,
+    ):
+        for number, seen in enumerate(packets):
+            if seen.source == ends[0]:
+                from_a.sendto(seen.payload, (ends[1], 0))
+            else:
+                from_b.sendto(seen.payload, (ends[0], 0))
+            if number % 256 == 255:
+                wait_for_arrival(hosts, books, 0)
+    wait_for_arrival(hosts, books, len(packets))
+    for book in books:
+        balance, drops = book.closed()
+        assert balance["delivered"] == balance["injected"] == 0, "a packet was accepted twice"
+        assert set(drops) <= {"in-replay", "in-late-replay"}, drops
+
+
+def wait_for_arrival(hosts: Pair, books: tuple[Books, Books], count: int) -> None:
+    """Until both data paths together have seen `count` packets (0: lets them catch up)."""
+    for _ in range(200):
+        if sum(book.closed()[0]["arrived"] for book in books) >= count:
+            return
+    raise AssertionError([book.closed() for book in books])
+
+
+def rounds(hosts: Pair, algorithm: Algorithm, count: int) -> None:
+    a, b = hosts
+    tunnel(a, b, algorithm, more="-r 64")
+    numbers: dict[int, int] = {}
+    ivs: dict[int, set[bytes]] = {spi: set() for spi in SPIS}
+    with (
+        Capture(a) as capture,
+        Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters,
+        Flood(counters) as flood,
+    ):
+        before = identity(a), identity(b)
+        flood.go()
+        for turn in range(count):
+            arrived = len(counters.forth.numbers), len(counters.back.numbers)
+            victims = ((a,), (b,), (a, b))[turn % 3]
+            for victim in victims:
+                kill_ipsecd(victim)
+            for victim in victims:
+                assert victim.run("setkey", "-D").output
+                assert len(victim.processes("ipsecd")) == 1
+            for _ in range(100):  # until there is traffic again
+                counters_now = len(counters.forth.numbers), len(counters.back.numbers)
+                if all(now > then for now, then in zip(counters_now, arrived, strict=True)):
+                    break
+                threading.Event().wait(0.05)
+            else:
+                raise AssertionError(f"turn {turn}: no traffic any more: {counters.forth} {counters.back}")
+            assert (identity(a), identity(b)) == before, f"turn {turn}"
+            flood.pause()
+            assert not capture.clear()
+            packets = capture.esp()
+            for seen in packets:
+                assert seen.sequence > numbers.get(seen.spi, 0), f"turn {turn}: sequence number used twice: {seen}"
+                numbers[seen.spi] = seen.sequence
+                iv = seen.payload[8 : 8 + IV_LENGTH[algorithm]]
+                assert iv not in ivs[seen.spi], f"turn {turn}: IV used twice: {seen}"
+                ivs[seen.spi].add(iv)
+            replay(hosts, packets)
+            capture.forget()
+            flood.go()
+        flood.pause()
+        for arrivals in (counters.forth, counters.back):
+            assert len(set(arrivals.numbers)) == len(arrivals.numbers), "a datagram arrived twice"
+
+
+@pytest.mark.parametrize(("algorithm", "count"), [(GCM, 10), (CBC_SHA256, 3)], ids=str)
+def test_kill_under_traffic(hosts: Pair, algorithm: Algorithm, count: int) -> None:
+    rounds(hosts, algorithm, count)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("algorithm", [GCM, CBC_SHA256], ids=str)
+def test_two_hundred_kills_under_traffic(hosts: Pair, algorithm: Algorithm) -> None:
+    rounds(hosts, algorithm, 200)
+
+
+@pytest.mark.parametrize("algorithm", [GCM, CTR, CHACHA], ids=str)
+def test_no_iv_twice_under_one_key(hosts: Pair, algorithm: Algorithm) -> None:
+    """Whatever happens to the SAs of a key, it never meets the same IV again: that would give the plaintext away."""
+    a, b = hosts
+    tunnel(a, b, algorithm)
+    used: set[bytes] = set()
+    key = algorithm.options(SPIS[0])
+    statement = "add 192.168.0.3 192.168.0.5 esp {spi} -m tunnel -u {reqid} " + key + ";\n"
+
+    def send(what: str) -> None:
+        capture.forget()
+        ping(a, INNER["inet"][1], count=5, timeout=0.05)
+        packets = [seen for seen in capture.esp() if seen.source == OUTER["inet"][0]]
+        assert len(packets) >= 5, what
+        for seen in packets:
+            iv = seen.payload[8:16]
+            assert iv not in used, f"{what}: IV {iv.hex()} again"
+            used.add(iv)
+
+    with Capture(a) as capture:
+        send("first")
+        a.setkey("flush;\n" + sas(100, algorithm))
+        send("flush and add")
+        a.setkey("delete 192.168.0.3 192.168.0.5 esp 10000;\n" + statement.format(spi=4711, reqid=100))
+        send("another SPI")
+        kill_ipsecd(a)
+        a.run("setkey", "-F")
+        a.setkey(sas(100, algorithm))
+        send("kill -9, flush and add")
+        stop_ipsecd(a)
+        a.run("ifconfig", "ipsec0", "destroy")
+        a.run("ifconfig", "ipsec7", "create", "reqid", "107")
+        a.run("ifconfig", "ipsec7", "inet", "tunnel", *OUTER["inet"])
+        a.run("ifconfig", "ipsec7", "inet", INNER["inet"][0] + "/16", INNER["inet"][1])
+        a.setkey("flush;\n" + statement.format(spi=10000, reqid=107))
+        send("another interface")
+        a.run("ifconfig", "ipsec7", "reqid", "108")
+        a.setkey(statement.format(spi=815, reqid=108))
+        send("another reqid")
+        # Two SAs with the key at the same time, each sending.
+        a.run("ifconfig", "ipsec8", "create", "reqid", "109")
+        a.run("ifconfig", "ipsec8", "inet", "tunnel", *OUTER["inet"])
+        a.run("ifconfig", "ipsec8", "inet", "172.17.0.3/32", "172.17.0.5")
+        a.setkey(statement.format(spi=816, reqid=109))
+        for _ in range(3):
+            send("two SAs")
+            capture.forget()
+            ping(a, "172.17.0.5", count=5, timeout=0.05)
+            for seen in capture.esp():
+                iv = seen.payload[8:16]
+                assert seen.spi == 816 or seen.source != OUTER["inet"][0]
+                if seen.spi == 816:
+                    assert iv not in used, "two SAs"
+                    used.add(iv)
