@@ -7,7 +7,7 @@ from ipsectools.kernel import if_ipsec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface, InterfaceAddress
+    from ipsectools.kernel.interface import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
 
 

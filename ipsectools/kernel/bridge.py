@@ -7,7 +7,7 @@ from ipsectools.kernel import generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 

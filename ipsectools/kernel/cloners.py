@@ -10,7 +10,7 @@ from ipsectools.kernel.store import Table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.host.api import Address, Host, Link
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 MAX_UNIT = 0x7FFF

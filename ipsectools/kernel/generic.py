@@ -6,13 +6,13 @@ from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
 from ipsectools.host.api import IFF_NOARP, IFF_UP
 from ipsectools.kernel import if_ipsec
 from ipsectools.kernel.cloners import alias_of
-from ipsectools.kernel.interfaces import IFF_OWN, IFF_PALLMULTI, IFF_PPROMISC
+from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI, IFF_PPROMISC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 MTU_RANGE = range(72, 65535 + 1)

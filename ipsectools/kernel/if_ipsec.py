@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENXIO, KernelError
-from ipsectools.kernel.interfaces import Tunnel
+from ipsectools.kernel.interface import Tunnel
 from ipsectools.kernel.numeric import is_link_local, is_unspecified, parse, unparse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 MTU = 1400

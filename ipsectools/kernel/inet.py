@@ -9,7 +9,7 @@ from ipsectools.kernel.numeric import broadcast_of, is_unspecified, parse, unpar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 NO_DESTINATION = "Empty IFA_LOCAL/IFA_ADDRESS"

@@ -14,7 +14,7 @@ from ipsectools.kernel.numeric import is_link_local, is_multicast, is_unspecifie
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 FLAGS = ("anycast", "tentative", "deprecated", "autoconf", "prefer_source")

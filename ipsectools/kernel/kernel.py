@@ -12,7 +12,7 @@ from __future__ import annotations
 from ipsectools.errno import KernelError
 from ipsectools.kernel import control, if_ipsec, inet6, sync
 from ipsectools.kernel.errors import StateError
-from ipsectools.kernel.interfaces import TABLES as INTERFACE_TABLES
+from ipsectools.kernel.interface import TABLES as INTERFACE_TABLES
 from ipsectools.kernel.interfaces import Interfaces
 from ipsectools.kernel.key.engine import KeyEngine
 from ipsectools.kernel.store import Store, Table
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from ipsectools.host.api import Host
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.key.sad import SecurityAssociation
     from ipsectools.kernel.key.sockets import KeySocket
     from ipsectools.kernel.store import Value
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         def interface_removed(self, index: int) -> None: ...
         def sysctl_changed(self, name: str) -> None: ...
         def reloaded(self) -> None:
-            """A request was undone: all interfaces and SAs are new objects now."""
+            """A request was undone: interfaces are new objects now; SAs are the same, as they were before it."""
 
 
 class Kernel:
@@ -106,8 +106,10 @@ class Kernel:
         self._undo.clear()
         self._in_request = False
         if not self._telling:
-            self._tell_observers()
-            self.undelivered = self.engine.flush_outbox()
+            try:
+                self._tell_observers()
+            finally:
+                self.undelivered = self.engine.flush_outbox()
 
     def _tell_observers(self) -> None:
         self._telling = True
@@ -121,6 +123,19 @@ class Kernel:
 
     def _abort(self) -> None:
         touched = self.store.changed or bool(self._undo)
+        if not self._telling:
+            self.engine.drop_outbox()
+        try:
+            if touched:
+                self._take_back()
+        finally:
+            self._in_request = False
+        if touched:
+            self._tell("reloaded")
+            if not self._telling:
+                self._tell_observers()
+
+    def _take_back(self) -> None:
         self.store.rollback()
         undo, self._undo = self._undo, []
         for step in reversed(undo):
@@ -128,23 +143,14 @@ class Kernel:
                 step()
             except KernelError:
                 continue  # the host has gone on; what it has now is read below
+        self._load()
+        try:
+            # A host that could not be taken back completely is followed.
+            sync.reconcile(self)
+            self.store.commit()
+        except KernelError:
+            self.store.rollback()
         self._events.clear()
-        if not self._telling:
-            self.engine.drop_outbox()
-        if touched:
-            self._load()
-            try:
-                # A host that could not be taken back completely is followed.
-                sync.reconcile(self)
-                self.store.commit()
-            except KernelError:
-                self.store.rollback()
-            self._events.clear()
-        self._in_request = False
-        if touched:
-            self._tell("reloaded")
-            if not self._telling:
-                self._tell_observers()
 
     def undo(self, step: Callable[[], None]) -> None:
         """Registers what takes back a change of the host, if this request fails.

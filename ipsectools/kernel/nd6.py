@@ -7,7 +7,7 @@ from ipsectools.host.api import IFF_LOOPBACK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 PERFORMNUD = 0x1

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
     from ipsectools.kernel.key.sad import SecurityAssociation
 

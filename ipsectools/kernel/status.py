@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.host.api import Link
-    from ipsectools.kernel.interfaces import Interface, InterfaceAddress
+    from ipsectools.kernel.interface import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
 
 _ADDRESS_FLAGS = (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ipsectools.host.api import Address, Link
-    from ipsectools.kernel.interfaces import Interface, InterfaceAddress
+    from ipsectools.kernel.interface import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
 
 TABLES = (cloners.BEGUN_TABLE, vnet.LENT_TABLE)

@@ -14,7 +14,7 @@ from ipsectools.kernel.store import Table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.host.api import Link
-    from ipsectools.kernel.interfaces import Interface
+    from ipsectools.kernel.interface import Interface
     from ipsectools.kernel.kernel import Kernel
 
 LENT_TABLE = Table("lent", "name TEXT", "label TEXT NOT NULL")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENXIO
+from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENOBUFS, ENXIO
 from ipsectools.pfkey.message import parse
 
 from .driver import Client, Driver
@@ -78,6 +78,14 @@ def test_policies(driver: Driver) -> None:
     client.take()
     driver.call("SIOCIFDESTROY", name="ipsec0")
     assert heard(client) == four(SPDDELETE, 21)
+
+
+def test_no_room_for_an_answer(driver: Driver) -> None:
+    client = driver.client()
+    dump = bytes.fromhex("02120000020000000000000000000000")
+    assert client.send(dump) == 0
+    client.has_room = False
+    assert client.send(bytes.fromhex("02090000020000000000000000000000")) == ENOBUFS  # FLUSH
 
 
 def test_observers_hear_before_sockets(driver: Driver) -> None:
