@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -192,3 +193,45 @@ def test_errors(text: str, error: object, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(addresses, "_look_up", nothing)
     assert script(text, FakeDoor()) == error
+
+
+SHAPES = [
+    "add -n 10.0.0.1 10.0.0.2 esp 0x1000 -m tunnel -u 100 -E aes-cbc 0x00000000000000000000000000000000;",
+    "add -n 10.0.0.1 10.0.0.2 esp 0x1000 -m tunnel -u 100 -E aes-cbc 0x00;",
+    "add -n 10.0.0.1 nosuch esp 0x1000 -m tunnel -u 100 -E aes-cbc 0x00000000000000000000000000000000;",
+    "add -n 10.0.0.1 ::1 esp 0x1000 -m tunnel -u 100 -E aes-cbc 0x00000000000000000000000000000000;",
+    "get -n 10.0.0.1 10.0.0.2 esp 5 -m tunnel;",
+    "get -n 10.0.0.1 10.0.0.2 esp 5 -m transport\n;",
+    "spdadd 10.0.0.1 10.0.0.2 any -P out none;",
+    "spdadd 10.0.0.1 10.0.0.2 any -P out\n\nnonsense;",
+    "spdadd -n 10.0.0.1 nosuch any -P out none;",
+    "spdadd 10.0.0.1[99999] 10.0.0.2 any -P out none;",
+    "spdadd 10.0.0.1 10.0.0.2 nosuch -P out none;",
+    'add -n ::1 ::2 tcp 5 -A tcp-md5 "a\nb";',
+    'add -n ::1 ::2 tcp 5 -A tcp-md5 "";',
+    "flush;",
+    "flush esp;",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=5), st.sampled_from(["", "\n", " # c\n"]))
+def test_known_shapes_do_what_the_parser_does(statements: list[str], between: str) -> None:
+    """A comment after the first word keeps a statement from being read the short way; nothing else may differ."""
+    text = between.join(statements)
+    long_way = between.join(statement.replace(" ", " #\n", 1) for statement in statements)
+    short, long = FakeDoor(), FakeDoor()
+    one = script(text, short)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ipsectools.setkey.script._MOST_PLANS", 0)
+        other = script(long_way, long)
+    assert short.sent == long.sent
+    assert (one.status, one.stderr) == (other.status, other.stderr)
+    assert without_lines(one.stdout) == without_lines(other.stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ipsectools.setkey.script._MOST_PLANS", 0)
+        assert script(text, FakeDoor()) == one
+
+
+def without_lines(text: str) -> str:
+    return re.sub(r"line \d+", "line", text)
