@@ -8,7 +8,7 @@ MAN    := $(wildcard man/*.[1-9])
 NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name pfkey_preload.c)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test long check format clean install uninstall
+.PHONY: help venv demo test long bench bench-cli check format clean install uninstall
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ test: $(VENV)/.built ## all tests but the long ones (as root: with real packets)
 
 long: $(VENV)/.built ## the long tests
 	$(PY) -m pytest -n $(JOBS) -m long --timeout 1200
+
+bench: $(VENV)/.built ## our tunnels, others and the limits side by side (root; BENCH='--help' for options)
+	@$(PY) -m tests.bench.tunnels $(BENCH)
+
+bench-cli: $(VENV)/.built ## start-up and bulk times of the commands, and ipsecd at scale (root)
+	@$(PY) -m tests.bench.commands $(BENCH)
 
 check: $(VENV)/.built ## format, lint, types, manual pages
 	$(PY) -m ruff format --check ipsectools tests
