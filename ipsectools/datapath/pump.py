@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from ipsectools.datapath.events import Events
-    from ipsectools.datapath.plain import Counted
+    from ipsectools.datapath.plain_tables import Counted
     from ipsectools.datapath.statistics import Counters
     from ipsectools.datapath.tables import SA, Interface, Settings
     from ipsectools.esp.traffic import Traffic
