@@ -1,0 +1,170 @@
+"""Kernel and pump together: what requests change for packets, what packets ask of the key engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipsectools.daemon.forwarding import Forwarder
+from ipsectools.host.simulated import SimulatedHost
+from ipsectools.kernel.kernel import Kernel
+from ipsectools.pfkey import extensions as ext
+from ipsectools.pfkey import sockaddr
+from ipsectools.pfkey.constants import (
+    EXT_ADDRESS_DST,
+    EXT_ADDRESS_SRC,
+    EXT_KEY_ENCRYPT,
+    MODE_TUNNEL,
+    SADB_ACQUIRE,
+    SADB_ADD,
+    SADB_DELETE,
+    SADB_FLUSH,
+    SADB_REGISTER,
+    SATYPE_ESP,
+)
+from ipsectools.pfkey.message import build
+from tests.datapath.world import CORES, ipv4
+
+pytestmark = pytest.mark.parametrize("core", CORES)
+A, B = "192.168.0.3", "192.168.0.5"
+PING = ipv4(b"\x08\0\xf7\xfe\0\1\0\0", 1)
+
+
+class Host:
+    """A kernel with its data path on a host in memory, ipsec0 up with reqid 100."""
+
+    def __init__(self, core: str) -> None:
+        self.host = SimulatedHost()
+        self.now = 1_700_000_000.0
+        self.kernel = Kernel(None, self.host, self.now)
+        self.control("NEWADDR", name="em0", family="inet", address=A, prefixlen=24)
+        self.woken = 0
+        self.forwarder = Forwarder(self.kernel, self.host, self.wake, core)
+        self.got: list[bytes] = []
+        self.pfkey = self.kernel.open_pfkey(lambda message: self.got.append(message) or True)
+        self.control("SIOCIFCREATE2", name="ipsec0")
+        self.control("IPSECSREQID", name="ipsec0", reqid=100)
+        self.control("SIOCSIFPHYADDR", name="ipsec0", src=A, dst=B)
+        self.control("SIOCSIFFLAGS", name="ipsec0", set=1, clear=0)
+        self.tun = self.host.open_tun("ipsec0")
+        self.wire = self.host._wires[0]
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def control(self, op: str, **arguments: object) -> object:
+        return self.kernel.control(op, arguments, self.now)
+
+    def send(self, count: int = 1) -> list[int]:
+        """Routes packets into ipsec0; the SPIs of what left."""
+        before = len(self.wire.sent)
+        for _ in range(count):
+            self.tun.inject(PING)
+        while self.forwarder.pump.step():
+            pass
+        return [int.from_bytes(packet.payload[:4], "big") for packet in self.wire.sent[before:]]
+
+    def request(self, type: int, spi: int = 0, *, reqid: int = 100, src: str = A, dst: str = B, enc: int = 12) -> None:
+        body = b""
+        if spi:
+            key = b"VerySecureKey!!1" + (b"salt" if enc == 20 else b"")
+            body += ext.sa(spi, encrypt=enc if type == SADB_ADD else 0)
+            if type == SADB_ADD:
+                body += ext.sa2(MODE_TUNNEL, reqid)
+            for kind, address in ((EXT_ADDRESS_SRC, src), (EXT_ADDRESS_DST, dst)):
+                body += ext.address(kind, sockaddr.from_text(address), protocol=255)
+            if type == SADB_ADD:
+                body += ext.key(EXT_KEY_ENCRYPT, key)
+        assert self.pfkey.send(build(type, SATYPE_ESP, body, seq=1), self.now) == 0
+
+    def take(self, type: int) -> list[bytes]:
+        got, self.got[:] = [message for message in self.got if message[1] == type], []
+        return got
+
+
+def test_the_oldest_sa_sends_or_the_newest(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    host.request(SADB_ADD, 1001)
+    assert host.send() == [1000]
+    host.control("SYSCTLSET", name="net.key.preferred_oldsa", value=0)
+    assert host.send() == [1001]
+    host.control("SYSCTLSET", name="net.key.preferred_oldsa", value=1)
+    host.request(SADB_DELETE, 1000)
+    assert host.send() == [1001]
+    host.request(SADB_FLUSH)
+    assert host.send() == []
+    assert host.forwarder.statistics()["drops"]["out-no-sa"] == 1
+
+
+def test_acquire_is_sent_for_one_packet_in_twelve(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_REGISTER)
+    host.take(SADB_ACQUIRE)
+    host.send(30)
+    assert host.woken
+    host.forwarder.handle_events(host.now)
+    assert len(host.take(SADB_ACQUIRE)) == 3
+
+
+def test_blocks_of_numbers_follow_each_other(core: str) -> None:
+    """Far more packets than are reserved at first; none is lost, every number is used once."""
+    from ipsectools.kernel.key.tables import FIRST_BLOCK
+
+    host = Host(core)
+    host.request(SADB_ADD, 1000, enc=20)
+    traffic = host.kernel.engine.sad.by_spi[1000].traffic
+    traffic.sequence = FIRST_BLOCK - 100
+    traffic.iv = FIRST_BLOCK - 100
+    seen = set()
+    for _ in range(20):
+        host.send(20)
+        host.forwarder.handle_events(host.now)
+    for packet in host.wire.sent:
+        seen.add((packet.payload[4:8], packet.payload[8:16]))
+    assert len(seen) == len({sequence for sequence, _ in seen}) == len({iv for _, iv in seen}) == 400
+    limits = host.kernel.engine.sad.by_spi[1000].traffic
+    assert limits.sequence_limit >= FIRST_BLOCK + 300
+
+
+def test_an_exhausted_sa_dies(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    sa = host.kernel.engine.sad.by_spi[1000]
+    sa.traffic.sequence_limit = 1 << 40
+    host.forwarder.pump.grant(sa.traffic)
+    sa.traffic.sequence = 0xFFFFFFFF
+    assert host.send() == []
+    host.forwarder.handle_events(host.now)
+    assert 1000 not in host.kernel.engine.sad.by_spi
+    host.send()
+    assert host.forwarder.statistics()["drops"]["out-no-sa"] == 1
+
+
+def test_statistics_and_counters_reach_the_control_door(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    host.send(3)
+    statistics = host.control("STATISTICS")
+    assert statistics["esp"][12] == 3 and len(statistics["esp"]) == 276 and len(statistics["ah"]) == 275
+    (interface,) = host.control("LISTIF", name="ipsec0")
+    assert list(interface["statistics"].values()) == [0, 0, 0, 3, 3 * len(PING), 0]
+
+
+def test_a_request_that_is_undone_leaves_packets_alone(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    host.forwarder.reloaded()
+    assert host.send() == [1000]
+
+
+def test_interfaces_come_and_go(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    host.control("IPSECSREQID", name="ipsec0", reqid=101)
+    assert host.send() == []
+    host.control("IPSECSREQID", name="ipsec0", reqid=100)
+    assert host.send() == [1000]
+    host.control("SIOCIFDESTROY", name="ipsec0")
+    assert not host.forwarder.pump.interfaces
+    host.forwarder.stop()
+    assert host.forwarder not in host.kernel.observers
