@@ -1,11 +1,11 @@
-"""The op OUTBOUND: with what an ipsec interface would send a packet now. Looks only; tells no keys."""
+"""The op OUTBOUND: with what an ipsec interface would send a packet now, and be sent one. Looks only; tells no keys."""
 
 from __future__ import annotations
 
 from ipsectools.esp.algorithms import ENCRYPTIONS
 from ipsectools.kernel.numeric import unparse
 from ipsectools.pfkey import sockaddr
-from ipsectools.pfkey.constants import IPPROTO_ESP
+from ipsectools.pfkey.constants import IPPROTO_ESP, MODE_TUNNEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,20 +21,33 @@ MOST_OTHERS = 16
 
 
 def read(kernel: Kernel, interface: Interface) -> dict[str, Any]:
-    """`policies`: ids of the out policies for IPv4 and IPv6, null without tunnel. `sa`: the SA for the next packet, or
-    null. `others`: up to 16 further ESP SAs with the tunnel's end points, whatever their reqid, mode and state."""
+    """What there is for an interface; all null without a tunnel.
+
+    `policies`: ids of the out policies for IPv4 and IPv6. `sa`: the SA for the next packet, or null. `inbound`: the
+    newest SA of the other direction, or null. `others`: up to 16 further ESP SAs with the tunnel's end points, whatever
+    their reqid, mode and state.
+    """
     if interface.tunnel is None or not interface.is_ipsec:
-        return {"policies": None, "sa": None, "others": []}
+        return {"policies": None, "sa": None, "inbound": None, "others": []}
     engine = kernel.engine
     src, dst = interface.tunnel.src, interface.tunnel.dst
     chosen = engine.outbound_sa(src, dst, interface.reqid)
+    opposite = engine.sad.find_head(
+        IPPROTO_ESP, MODE_TUNNEL, interface.reqid, engine.end_point(dst), engine.end_point(src)
+    )
+    newest = opposite.alive.newest if opposite is not None else None
     others: list[dict[str, Any]] = []
     for head in engine.sad.heads_between(IPPROTO_ESP, engine.end_point(src), engine.end_point(dst)):
         for sa in (*head.alive, *head.larval):
             if sa is not chosen and len(others) < MOST_OTHERS:
                 others.append(_brief(sa))
     policies = list(interface.policies[1::2]) if len(interface.policies) == 4 else None
-    return {"policies": policies, "sa": _full(chosen) if chosen is not None else None, "others": others}
+    return {
+        "policies": policies,
+        "sa": _full(chosen) if chosen is not None else None,
+        "inbound": _full(newest) if newest is not None else None,
+        "others": others,
+    }
 
 
 def _brief(sa: SecurityAssociation) -> dict[str, Any]:

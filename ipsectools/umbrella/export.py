@@ -8,23 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-from ipsectools.daemon import client
-from ipsectools.pfkey import extensions as ext
-from ipsectools.pfkey import message as messages
-from ipsectools.pfkey import sockaddr
-from ipsectools.pfkey.constants import (
-    EXT_ADDRESS_DST,
-    EXT_ADDRESS_SRC,
-    EXT_KEY_AUTH,
-    EXT_KEY_ENCRYPT,
-    EXT_SA,
-    SADB_DUMP,
-    SATYPE_ESP,
-)
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ipsectools.esp import algorithms
+from ipsectools.umbrella import sas
 
 USAGE = "usage: ipsectools export wireshark -o FILE\n"
 
@@ -53,8 +38,8 @@ def main(arguments: list[str]) -> int:
         return 2
     lines: list[str] = []
     left_out = 0
-    for record in dump():
-        line = esp_sa(record)
+    for sa in sas.read():
+        line = esp_sa(sa)
         if line is None:
             left_out += 1
         else:
@@ -72,51 +57,31 @@ def main(arguments: list[str]) -> int:
             sys.stderr.write(f"ipsectools: {arguments[2]}: {error.strerror}\n")
             return 1
     if left_out:
-        sys.stderr.write(f"ipsectools: {left_out} SAs left out: Wireshark does not know their algorithms\n")
+        what = (
+            "SA left out: Wireshark does not know its"
+            if left_out == 1
+            else "SAs left out: Wireshark does not know their"
+        )
+        sys.stderr.write(f"ipsectools: {left_out} {what} algorithms\n")
     return 0
 
 
-def dump() -> Iterator[bytes]:
-    """The DUMP record of every ESP SA."""
-    door = client.open_pfkey()
-    try:
-        door.send(messages.build(SADB_DUMP, SATYPE_ESP, pid=os.getpid()))
-        while (record := door.receive(5)) is not None:
-            _, kind, errno, _, _, _, seq, _ = messages.HEADER.unpack_from(record)
-            if kind != SADB_DUMP:
-                continue
-            if errno:
-                return  # ENOENT: there are none
-            yield record
-            if seq == 0:
-                return
-    finally:
-        door.close()
-
-
-def esp_sa(record: bytes) -> str | None:
+def esp_sa(sa: sas.Sa) -> str | None:
     """The line of Wireshark's esp_sa table for an SA: 8 quoted fields. None if it does not know the algorithm."""
-    found = dict(messages.extensions(record))
-    spi, _, _, auth, encrypt, _ = ext.read_sa(found[EXT_SA])
-    if encrypt not in CIPHERS:
+    if sa.encrypt not in CIPHERS or (
+        sa.auth and sa.encrypt != algorithms.ENC_AES_GCM_16 and sa.auth not in AUTHENTICATORS
+    ):
         return None
-    source, destination = (ext.read_address(found[kind])[2] for kind in (EXT_ADDRESS_SRC, EXT_ADDRESS_DST))
-    encryption_key = _hexadecimal(found.get(EXT_KEY_ENCRYPT)) if encrypt != 11 else ""
-    is_aead = encrypt == 20
-    authenticator = AUTHENTICATORS[0 if is_aead else auth]
-    authentication_key = "" if is_aead or not auth else _hexadecimal(found.get(EXT_KEY_AUTH))
+    is_aead = sa.encrypt == algorithms.ENC_AES_GCM_16
+    has_auth_key = sa.auth not in (algorithms.AUTH_NONE, algorithms.AUTH_NULL) and not is_aead
     fields = (
-        "IPv4" if len(sockaddr.address(source)) == 4 else "IPv6",
-        sockaddr.to_text(source).partition("%")[0],
-        sockaddr.to_text(destination).partition("%")[0],
-        f"0x{spi:08x}",
-        CIPHERS[encrypt],
-        encryption_key,
-        authenticator,
-        authentication_key,
+        "IPv6" if ":" in sa.src else "IPv4",
+        sa.src.partition("%")[0],
+        sa.dst.partition("%")[0],
+        f"0x{sa.spi:08x}",
+        CIPHERS[sa.encrypt],
+        f"0x{sa.encryption_key().hex()}" if sa.encrypt != algorithms.ENC_NULL else "",
+        AUTHENTICATORS[0 if is_aead else sa.auth],
+        f"0x{sa.auth_key().hex()}" if has_auth_key else "",
     )
     return ",".join(f'"{field}"' for field in fields)
-
-
-def _hexadecimal(extension: bytes | None) -> str:
-    return "0x" + ext.read_key(extension)[1].hex() if extension is not None else ""

@@ -6,6 +6,7 @@ import json
 import sys
 
 from ipsectools.daemon import client
+from ipsectools.umbrella import sas
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,19 @@ def collect() -> dict[str, Any]:
     return {
         "version": JSON_VERSION,
         "interfaces": {interface["name"]: interface["statistics"] for interface in interfaces},
-        "balance": counted["balance"],
+        "sas": [
+            {
+                "spi": sa.spi,
+                "src": sa.src,
+                "dst": sa.dst,
+                "reqid": sa.reqid,
+                "state": sa.state,
+                "packets": sa.packets,
+                "bytes": sa.bytes,
+            }
+            for sa in sas.read()
+        ],
+        "balance": counted.get("balance", {}),
         "drops": counted["drops"],
     }
 
@@ -54,6 +67,9 @@ def plain(document: dict[str, Any]) -> Iterator[str]:
     """Text: interfaces, then where the packets went, then the drops that happened."""
     for name, counters in document["interfaces"].items():
         yield f"{name}: " + ", ".join(f"{value} {key}" for key, value in counters.items())
+    for sa in document["sas"]:
+        what = f"{sa['packets']} packets, {sa['bytes']} bytes"
+        yield f"SA 0x{sa['spi']:08x} {sa['src']} > {sa['dst']} reqid {sa['reqid']} {sa['state']}: {what}"
     for key, value in document["balance"].items():
         yield f"{key}: {value}"
     for reason, value in sorted(document["drops"].items()):
@@ -74,6 +90,12 @@ def prometheus(document: dict[str, Any]) -> Iterator[str]:
             for direction in DIRECTIONS:
                 labels = f'interface="{name}",direction="{direction[0]}"'
                 yield f"ipsec_{metric}_total{{{labels}}} {counters[direction[place]]}"
+    for metric in ("packets", "bytes"):
+        yield f"# HELP ipsec_sa_{metric}_total {metric.capitalize()} that an SA carried."
+        yield f"# TYPE ipsec_sa_{metric}_total counter"
+        for sa in document["sas"]:
+            labels = f'spi="0x{sa["spi"]:08x}",src="{sa["src"]}",dst="{sa["dst"]}",reqid="{sa["reqid"]}"'
+            yield f"ipsec_sa_{metric}_total{{{labels}}} {sa[metric]}"
     yield "# HELP ipsec_balance_total Packets that came into the data path and where they went."
     yield "# TYPE ipsec_balance_total counter"
     for key, value in document["balance"].items():
