@@ -14,7 +14,7 @@ from ipsectools.lab.ping import ping
 from tests.e2e.doors import Books, PfKey
 from tests.e2e.numbers import set_sequence
 from tests.e2e.witness import scapy_sa
-from tests.traffic.scene import CBC_SHA256, GCM, INNER, SPIS, Algorithm, add_sas, assert_pings, tunnel
+from tests.traffic.scene import CBC_SHA256, GCM, INNER, REQIDS, SPIS, Algorithm, add_sas, assert_pings, tunnel
 
 if TYPE_CHECKING:
     from ipsectools.lab.host import Host
@@ -115,10 +115,9 @@ def test_the_last_sequence_number(hosts: Pair, algorithm: Algorithm) -> None:
     assert balance["sent"] == 30
     assert f"spi={SPIS[0]}(" not in a.run("setkey", "-D").output
     # New keys under a new SPI, and everything goes on.
-    for host in hosts:
-        result = host.setkey(
-            f"add 192.168.0.3 192.168.0.5 esp 77777 -m tunnel -u {100 if host is a else 200} {algorithm.options(77777)};"
-        )
+    for reqid, host in zip(REQIDS, hosts, strict=True):
+        options = algorithm.options(77777)
+        result = host.setkey(f"add 192.168.0.3 192.168.0.5 esp 77777 -m tunnel -u {reqid} {options};")
         assert not result.output + result.errors, result
     assert_pings(a, b)
 

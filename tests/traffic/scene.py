@@ -102,7 +102,7 @@ def assert_pings(a: Host, b: Host) -> None:
         here, there = INNER[family]
         for host, address in ((a, there), (b, here)):
             result = ping(host, address, count=2)
-            assert result, result
+            assert result, (result, *(f"{end.name}: {where_packets_went(end)}" for end in (a, b)))
 
 
 def where_packets_went(host: Host) -> dict[str, int]:

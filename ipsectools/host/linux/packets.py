@@ -163,6 +163,24 @@ def deafen(sock: socket.socket, address: str) -> None:
     sock.connect((address, 0))
 
 
+def train_step(data: bytes) -> int:
+    """The length of the packets of a train in one datagram; of the datagram, if it is no train.
+
+    The packets of a train have one SPI, consecutive numbers and one length; the last may be shorter.
+    """
+    spi, sequence = data[:4], int.from_bytes(data[4:8], "big")
+    step = data.find(spi, 16)
+    while step > 0:
+        starts = range(step, len(data), step)
+        if step % 4 == 0 and all(
+            data[at : at + 8] == spi + (sequence + number & 0xFFFFFFFF).to_bytes(4, "big")
+            for number, at in enumerate(starts, 1)
+        ):
+            return step
+        step = data.find(spi, step + 1)
+    return len(data)
+
+
 class EncapSocket:
     """UDP-encapsulated ESP on one local (address, port).
 
@@ -201,18 +219,23 @@ class EncapSocket:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
-    def receive(self) -> OuterPacket | None:
-        """One datagram; None for one that is not for us. Raises OSError when there is none."""
+    def receive(self) -> list[OuterPacket]:
+        """What one datagram brings: one packet, or none of ours, or on a raw socket a train that nobody has cut.
+
+        Raises OSError when there is no datagram."""
         data, source = self.sock.recvfrom(MAXIMUM_PACKET)
         src = socket.inet_pton(self.sock.family, source[0].partition("%")[0])
         sport = source[1]
         if self.shared:
             start = (data[0] & 15) * 4 if self.sock.family == socket.AF_INET else 0
             if len(data) < start + 8:
-                return None
+                return []
             sport = int.from_bytes(data[start : start + 2], "big")
             data = data[start + 8 :]
-        return OuterPacket(src, self.address, data, protocol=17, ports=(sport, self.port))
+        ports = (sport, self.port)
+        step = train_step(data) if self.shared else len(data)
+        pieces = [data[place : place + step] for place in range(0, len(data), step)] if data else [data]
+        return [OuterPacket(src, self.address, piece, protocol=17, ports=ports) for piece in pieces]
 
     def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
         set_header_fields(self.sock, packet.tos, packet.ttl)
@@ -416,9 +439,7 @@ class LinuxWire:
         for endpoint in self._encap.values():
             try:
                 for _ in range(limit):
-                    packet = endpoint.receive()
-                    if packet is not None:
-                        packets.append(packet)
+                    packets.extend(endpoint.receive())
             except OSError:
                 pass
         return packets
