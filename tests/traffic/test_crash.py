@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 
 import pytest
 
@@ -80,3 +81,19 @@ def test_nothing_in_clear_while_ipsecd_is_down(hosts: Pair) -> None:
         assert not capture.clear()
         assert not [seen for seen in capture.esp() if seen.outgoing]
         assert not counters.forth.numbers
+
+
+def test_a_crash_after_a_quiet_while_costs_next_to_nothing(hosts: Pair) -> None:
+    """What was busy and is quiet now has next to nothing reserved ahead: after a crash of the receiver, packets of the
+    other end, which knows nothing of it, are accepted. (Linux itself may have sent a packet in the last second.)"""
+    a, b = hosts
+    tunnel(a, b, GCM, more="-r 64")
+    with Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters:
+        counters.run(2000)
+        time.sleep(3.5)  # the daemon's timer, once a second, gives back what was reserved
+        kill_ipsecd(b)
+        b.run("setkey", "-D")
+        before = len(counters.forth.numbers)
+        counters.run(20, burst=5)
+        assert len(counters.forth.numbers) >= before + 10, counters.forth
+        assert counters.forth.numbers[-1] == counters.forth.sent - 1

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ipsectools.kernel.store import Store
 
 RECEIVE_BLOCK = 64
+RECEIVE_BLOCK_QUIET = 8
 RECEIVE_BLOCK_MAX = 1 << 16
 SAVED_PER_TICK = 1000
 """Rows a timer writes at most for plain statistics; the rest has its turn later."""
@@ -146,6 +147,8 @@ class Counters:
         """Gives back what is reserved beyond `limit`, above which the data path must not accept any more."""
         if limit < sa.traffic.received_limit:
             sa.traffic.received_limit = limit
+            # The next block is of that size too: one stray packet must not reserve what a flood needed.
+            sa.receive_block = max(RECEIVE_BLOCK_QUIET, limit - sa.traffic.received_high)
             self._write(sa)
 
     def _write(self, sa: SecurityAssociation) -> None:
