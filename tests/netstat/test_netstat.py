@@ -139,7 +139,7 @@ def test_real_packets_are_counted(hosts: tuple[Host, Host]) -> None:
         tunnel(a, b, CBC_SHA256)
         assert ping(a, INNER["inet"][1], count=5)
         b.setkey("flush;")
-        assert not ping(b, INNER["inet"][0], count=3).received
+        assert not ping(b, INNER["inet"][0], count=3, timeout=1).received
         assert len([seen for seen in wire.esp() if seen.source == OUTER["inet"][0]]) == 5
     esp = counted(a, "esp")
     assert (esp["packets in"], esp["packets out"], esp["bytes out"]) == (5, 5, 5 * 84)
