@@ -9,9 +9,18 @@ from ipsectools.kernel.key.ledger import BLOCK, Ledger
 from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META
 from ipsectools.kernel.store import Store
-from ipsectools.pfkey.constants import EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305, SADB_FLUSH
+from ipsectools.pfkey import extensions as ext
+from ipsectools.pfkey.constants import (
+    EALG_AESCTR,
+    EALG_AESGCM16,
+    EALG_CHACHA20POLY1305,
+    SADB_DUMP,
+    SADB_FLUSH,
+    SADB_GETSPI,
+    SATYPE_ESP,
+)
 from ipsectools.pfkey.message import build
-from tests.key.driver import A, B, Client, Driver, add
+from tests.key.driver import A, B, Client, Driver, add, pair
 
 COUNTER_KEYS = [(EALG_AESCTR, 20), (EALG_AESGCM16, 20), (EALG_CHACHA20POLY1305, 36)]
 
@@ -92,6 +101,82 @@ def test_restart(client: Client, clean: bool) -> None:
         assert sa_of(client, 0x1002).traffic.sequence == 0
     else:
         assert sa_of(client, 0x1000).traffic.sequence == 3 * FIRST_BLOCK + 5
+
+
+@pytest.mark.parametrize("ends", [(False, True), (False, True, True), (False, False, True), (True, False, True)])
+def test_nothing_is_used_again_when_a_clean_end_follows_one_without_warning(ends: tuple[bool, ...]) -> None:
+    """The owner in between sends nothing, so the rows are as old at its clean end as they were at its start."""
+    driver = Driver()
+    client = driver.client()
+    sender = Sender(driver)
+    client.ask(add(0x1000))
+    client.ask(gcm(0x1001))
+    client.ask(add(0x1002, B, A))
+    driver.engine.reserve_received(sa_of(client, 0x1002), 1, driver.now)
+    driver.store.commit()
+    for _ in range(5):
+        sender.send(sa_of(client, 0x1000))
+        sender.send(sa_of(client, 0x1001))
+    received = sa_of(client, 0x1002).traffic
+    received.received_high = received.received_limit
+    last = received.received_high
+    for clean in ends:
+        driver.restart(clean)
+        client = driver.client()
+    for _ in range(5):
+        sender.send(sa_of(client, 0x1000))
+        sender.send(sa_of(client, 0x1001))
+    assert sa_of(client, 0x1002).traffic.received_high >= last
+
+
+def test_a_command_that_only_looks_does_not_make_an_end_without_warning_a_clean_one() -> None:
+    driver = Driver()
+    client = driver.client()
+    sender = Sender(driver)
+    client.ask(gcm(0x1001))
+    sender.send(sa_of(client, 0x1001))
+    driver.store.rollback()
+    looking = type(driver.engine)(driver.store, driver.sysctl.__getitem__)
+    looking.load(driver.now, moves_traffic=False)
+    looking.save_traffic(driver.now, clean=True)
+    driver.store.commit()
+    driver.engine = driver.make_engine()
+    sender.send(sa_of(driver.client(), 0x1001))
+
+
+@pytest.mark.parametrize("clean_after", [False, True])
+def test_an_end_without_warning_shows_in_no_dump_until_something_is_sent(client: Client, clean_after: bool) -> None:
+    driver = client.driver
+    client.ask(add(0x1000))
+    client.ask(build(SADB_GETSPI, SATYPE_ESP, pair() + ext.spirange(0x2000, 0x2000) + ext.sa2(2, 9)))
+    for packets in (0, 7):
+        traffic = sa_of(client).traffic
+        traffic.sequence, traffic.packets, traffic.sequence_limit = packets, packets, FIRST_BLOCK
+        driver.tick()
+        dump = client.ask(build(SADB_DUMP, 0))
+        driver.restart(clean=False)
+        client = driver.client()
+        assert client.ask(build(SADB_DUMP, 0)) == dump
+        driver.restart(clean=clean_after)
+        client = driver.client()
+        assert client.ask(build(SADB_DUMP, 0)) == dump
+    Sender(driver).send(sa_of(client))
+    assert sa_of(client).shown_sequence == FIRST_BLOCK + 1
+    assert sa_of(client, 0x2000).traffic.sequence == 0
+
+
+def test_a_commit_that_fails_makes_nothing_certain(client: Client) -> None:
+    driver = client.driver
+    sender = Sender(driver)
+    client.ask(gcm(0x1001))
+    sender.send(sa_of(client, 0x1001))
+    driver.restart(clean=False)
+    client = driver.client()
+    driver.engine.reserve(sa_of(client, 0x1001))
+    driver.store.rollback()
+    driver.engine.load(driver.now)
+    driver.restart(clean=True)
+    sender.send(sa_of(driver.client(), 0x1001))
 
 
 def test_a_process_that_never_sends_may_end_without_warning() -> None:

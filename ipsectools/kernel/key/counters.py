@@ -3,12 +3,15 @@
 Nothing is sent beyond `sequence_limit` and `iv_limit`, nothing accepted beyond `received_limit`; each limit is in the
 state file before it is in force. After an end without warning every SA continues at its limits, after a clean one at
 exactly what it had used.
+
+An SA that continued at its limits and then did nothing is still uncertain at a clean end: its row is as old as before.
+`UNCERTAIN` keeps it so, for nobody knows what it used before the first end.
 """
 
 from __future__ import annotations
 
 from ipsectools.kernel.key.ledger import Ledger
-from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, fill_traffic, limits_of, traffic_row
+from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, UNCERTAIN, fill_traffic, limits_of, traffic_row
 from ipsectools.kernel.key.validate import COUNTER_MODE
 from ipsectools.pfkey.constants import IPPROTO_ESP
 
@@ -27,6 +30,7 @@ SAVED_PER_TICK = 1000
 """Rows a timer writes at most for plain statistics; the rest has its turn later."""
 
 _CLEAN = "clean"
+_FRESH = (FIRST_BLOCK, 0)
 _OLD_ESP = "ESP as of RFC 1827 (flag OLD) is not supported"
 
 
@@ -38,6 +42,9 @@ class Counters:
         self.ledger = Ledger(store)
         self._started = False
         self._clean = True
+        self._moves_traffic = True
+        self._uncertain: dict[int, SecurityAssociation] = {}
+        self._was_uncertain: frozenset[object] = frozenset()
 
     def load(self, meta: Mapping[str, Any], moves_traffic: bool) -> None:
         """Before the SAs are loaded: finds out how the last owner of the state file ended, marks ours as running."""
@@ -45,7 +52,9 @@ class Counters:
         if self._started:
             return
         self._started = True
+        self._moves_traffic = moves_traffic
         self._clean = bool(meta.get(_CLEAN, 1))
+        self._was_uncertain = frozenset(row[0] for row in self._store.rows(UNCERTAIN))
         if moves_traffic and self._clean:
             self._set_clean(False)
 
@@ -62,16 +71,29 @@ class Counters:
         else:
             traffic.sequence_limit = FIRST_BLOCK
         self._hold_key(sa)
-        if not self._clean:
-            traffic.sequence = max(traffic.sequence, traffic.sequence_limit)
-            traffic.iv = traffic.iv_limit
+        if sa.alive and (not self._clean or sa.id in self._was_uncertain):
+            self._continue_at_limits(sa)
+
+    def _continue_at_limits(self, sa: SecurityAssociation) -> None:
+        """Nobody knows how much of what was reserved has been used."""
+        traffic = sa.traffic
+        self._uncertain[sa.id] = sa
+        saved = traffic.sequence
+        if traffic.received_limit:  # an inbound SA: its sequence only counts what it accepted
             traffic.received_high = traffic.received_limit
+        else:
+            traffic.sequence = max(saved, traffic.sequence_limit)
+        traffic.iv = traffic.iv_limit
+        sa.resumed = (traffic.sequence, saved) if saved else _FRESH
 
     def keep(self, sa: SecurityAssociation, row: tuple[Any, ...] | None) -> None:
         """After a rollback: an SA's counters stay as the data path left them, its limits are what was committed."""
         traffic = sa.traffic
         sa.traffic_row = row is not None
         sa.ledger_key = b""
+        sa.saved_packets = row[3] if row is not None else 0
+        if sa.resumed is not None:  # the row that made it certain may be among what was undone
+            self._uncertain[sa.id] = sa
         if row is None:
             traffic.sequence_limit, traffic.iv_limit, traffic.received_limit = FIRST_BLOCK, 0, 0
         else:
@@ -101,6 +123,7 @@ class Counters:
 
     def end(self, sa: SecurityAssociation) -> None:
         """The SA is gone."""
+        self._uncertain.pop(sa.id, None)
         if sa.traffic_row:
             self._store.delete(TRAFFIC, sa.id)
             sa.traffic_row = False
@@ -155,6 +178,7 @@ class Counters:
         self._store.put(TRAFFIC, traffic_row(sa))
         sa.traffic_row = True
         sa.saved_packets = sa.traffic.packets
+        self._uncertain.pop(sa.id, None)
 
     def save(self, moved: Iterable[SecurityAssociation], most: int | None = SAVED_PER_TICK) -> None:
         """Writes the counters of these SAs, `most` of them at the most."""
@@ -166,4 +190,9 @@ class Counters:
     def finish(self, moved: Iterable[SecurityAssociation]) -> None:
         """Writes all counters exactly, and that they are exact: the clean end. Nothing may move after it."""
         self.save(moved, None)
+        if not self._moves_traffic:
+            return  # what the last one that moved packets left uncertain is so still
+        self._store.clear(UNCERTAIN)
+        for id in self._uncertain:
+            self._store.put(UNCERTAIN, (id,))
         self._set_clean(True)

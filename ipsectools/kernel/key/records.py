@@ -68,7 +68,7 @@ def _start(sa: SecurityAssociation, type: int, rest: int, reserved: int, seq: in
         head.mode,
         0,
         0,
-        sa.traffic.sequence & _U32,
+        sa.shown_sequence & _U32,
         head.reqid,
     )
 

@@ -33,8 +33,9 @@ class SecurityAssociation:
     `spi` is a number, `window` the replay window in bytes of bitmap (8 packets each), `hard`/`soft` are (allocations,
     bytes, addtime, usetime) or None, `natt` the UDP ports (sport, dport) or None, `oai`/`oar` socket addresses or
     empty. Keys are whole PF_KEY extensions (`auth_key`, `encryption_key` give the bytes). `order` is the place in its
-    list, `deadline` the second at which a timer has to look at it. `no_send_reason` says why nothing may be sent with
-    it (empty: sending is fine).
+    list, `deadline` the second at which a timer has to look at it. `resumed` is None, or the number at which its
+    sequence went on after an end without warning and the last one saved before. `no_send_reason` says why nothing may
+    be sent with it (empty: sending is fine).
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class SecurityAssociation:
         "pid",
         "receive_block",
         "received_at",
+        "resumed",
         "saved_packets",
         "seq",
         "soft",
@@ -96,12 +98,24 @@ class SecurityAssociation:
         self.no_send_reason = ""
         self.receive_block = 0
         self.received_at = 0.0
+        self.resumed: tuple[int, int] | None = None
         self.deadline: float | None = None
         self.newer: SecurityAssociation | None = None
         self.older: SecurityAssociation | None = None
 
     def __repr__(self) -> str:
         return f"<SA {SATYPE_OF_PROTOCOL.get(self.head.protocol)} spi={self.spi:#x} state={self.state}>"
+
+    @property
+    def shown_sequence(self) -> int:
+        """The sequence number that messages tell: the last one known to be used.
+
+        Where it goes on after an end without warning is `resumed[0]`; nobody is told that before it is used.
+        """
+        sequence = self.traffic.sequence
+        if self.resumed is not None and self.resumed[0] == sequence:
+            return self.resumed[1]
+        return sequence
 
     @property
     def protocol(self) -> int:

@@ -57,6 +57,9 @@ TRAFFIC = Table(
     "iv BLOB",
     "iv_limit BLOB",
 )
+UNCERTAIN = Table("sa_uncertain", "id INTEGER")
+"""SAs whose rows in `sa_traffic` are older than what they may have used, although the last end was a clean one."""
+
 POLICIES = Table(
     "policy",
     "id INTEGER",
@@ -88,7 +91,7 @@ ACQUIRES = Table(
 )
 LEDGER = Table("key_ledger", "fingerprint BLOB", "mark BLOB")
 
-ALL_TABLES = (META, HEADS, SAS, TRAFFIC, POLICIES, ACQUIRES, LEDGER)
+ALL_TABLES = (META, HEADS, SAS, TRAFFIC, UNCERTAIN, POLICIES, ACQUIRES, LEDGER)
 
 _LIMITS = Struct("<IQQQ")
 _PORTS = Struct("<HH")
