@@ -1,4 +1,4 @@
-"""netstat(1): `-s -p esp|ah|ipsec|ipsec6`, `-i` and `-I`; every other call is handed to the host's own netstat."""
+"""netstat(1): `-s -p esp|ah|ipsec|ipsec6`, `-i`, `-I` and `-w`; every other call is the host's own netstat's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ipsectools.daemon import client
 from ipsectools.netstat import statistics
 
 OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
-OURS = frozenset("46bdfhIinpsW")
+OURS = frozenset("46bdfhIinpqsWw")
 """The option letters of the calls that are ours. Numbers are always numeric (-n) and never shortened (-h)."""
 
 FAMILIES = (None, "inet", "inet6", "link")
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     argv = ["netstat", *arguments]
     letters: list[str] = []
-    protocol = interface = family = None
+    protocol = interface = family = wait = times = None
     parser = bsdgetopt.getopt(argv, OPTIONS)
     for letter, argument in parser:
         letters.append(letter)
@@ -28,17 +28,24 @@ def main(arguments: list[str]) -> int:
             protocol = argument
         elif letter == "I":
             interface = argument
+        elif letter == "w":
+            wait = argument
+        elif letter == "q":
+            times = argument
         elif letter in "46f":
             family = {"4": "inet", "6": "inet6", "f": argument}[letter]
     is_statistics = "s" in letters and protocol in statistics.TEXTS
     is_interfaces = ("i" in letters or interface is not None) and "s" not in letters and protocol is None
-    is_ours = is_statistics or (is_interfaces and family in FAMILIES)
+    is_rates = wait is not None and "s" not in letters and _is_number(wait) and _is_number(times or "1")
+    is_ours = is_statistics or is_rates or (is_interfaces and family in FAMILIES)
     if not is_ours or not OURS.issuperset(letters) or parser.index < len(argv):
         return _hand_over(arguments)
     try:
         if is_statistics:
             assert protocol is not None
             return _show_statistics(protocol, hide_zeros=letters.count("s") > 1)
+        if is_rates:
+            return _show_rates(interface, int(wait or 0), int(times or 0), "d" in letters)
         return _show_interfaces(interface, family, letters)
     except client.ClientError as error:
         sys.stderr.write(f"netstat: {error}\n")
@@ -51,6 +58,21 @@ def _show_statistics(protocol: str, hide_zeros: bool) -> int:
     histogram = values[counters:] if protocol in ("esp", "ah") else []
     for line in statistics.lines(protocol, values[:counters], histogram, hide_zeros):
         sys.stdout.write(line + "\n")
+    return 0
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[:9]) > 0 and len(text) < 9
+
+
+def _show_rates(name: str | None, wait: int, times: int, drops: bool) -> int:
+    from ipsectools.netstat import rates
+
+    door = client.open_control()
+    arguments = {} if name is None else {"name": name}
+    for line in rates.lines(lambda: door.call("LISTIF", **arguments), name, wait, times, drops):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
     return 0
 
 
@@ -72,6 +94,6 @@ def _hand_over(arguments: list[str]) -> int:
     if program is not None:
         os.execv(program, ["netstat", *arguments])
     sys.stderr.write(
-        "netstat: this host has no netstat of its own; here: -s -p esp|ah|ipsec|ipsec6, -i, -I interface\n"
+        "netstat: this host has no netstat of its own; here: -s -p esp|ah|ipsec|ipsec6, -i, -I interface, -w wait\n"
     )
     return 1

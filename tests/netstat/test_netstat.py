@@ -9,7 +9,7 @@ import pytest
 from ipsectools import hosttool
 from ipsectools.lab.capture import Capture
 from ipsectools.lab.ping import ping
-from ipsectools.netstat import interfaces, statistics
+from ipsectools.netstat import interfaces, rates, statistics
 from tests.daemon.state import State
 from tests.traffic.scene import CBC_SHA256, INNER, OUTER, tunnel
 
@@ -94,6 +94,32 @@ def test_bytes_drops_and_width() -> None:
     assert " ".join(header.split()) == names
     assert " ".join(line.split()) == "ipsec0* 1400 <Link#3> ipsec0 12 0 0 3456 78 9 123456789 0 0"
     assert len(header) == len(line)
+
+
+def test_rates() -> None:
+    counters = iter([(0, 0), (3, 252), (3, 252), (1, 84)])
+
+    def read() -> list[dict[str, object]]:
+        packets, octets = next(counters)
+        zeros = dict.fromkeys(("ierrors", "opackets", "oerrors", "obytes"), 0)
+        return [{"statistics": {"ipackets": packets, "ibytes": octets} | zeros}]
+
+    pauses: list[float] = []
+    assert list(rates.lines(read, "ipsec0", 2, 3, False, pauses.append)) == [
+        "            input         ipsec0           output",
+        "   packets  errs idrops      bytes    packets  errs      bytes colls",
+        "         3     0     0        252          0     0          0     0",
+        "         0     0     0          0          0     0          0     0",
+        "         0     0     0          0          0     0          0     0",
+    ]
+    assert pauses == [2, 2, 2]
+
+
+def test_rates_of_the_host(host: State) -> None:
+    lines = host.ok("netstat", "-w", "1", "-q", "1", "-d").splitlines()
+    assert lines[0].split() == ["input", "(Total)", "output"]
+    assert lines[1].split()[-1] == "drops"
+    assert lines[2].split() == ["0"] * 9
 
 
 def test_interfaces_of_the_host(host: State) -> None:

@@ -1,0 +1,49 @@
+"""`netstat -w WAIT [-I NAME] [-q TIMES]`: what came and went in each interval, of one interface or of all."""
+
+from __future__ import annotations
+
+from time import sleep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+LINES_PER_HEAD = 21
+
+_COUNTED = ("ipackets", "ierrors", "ibytes", "opackets", "oerrors", "obytes")
+
+
+def lines(
+    read: Callable[[], list[dict[str, Any]]],
+    name: str | None,
+    wait: int,
+    times: int,
+    drops: bool,
+    pause: Callable[[float], None] = sleep,
+) -> Iterator[str]:
+    """The lines; `read` gives the interfaces, `wait` is in seconds, `times` 0 goes on for ever, `drops` is -d."""
+    before = _total(read())
+    shown = 0
+    while not times or shown < times:
+        if shown % LINES_PER_HEAD == 0:
+            yield f"{'input':>17} {name or '(Total)':>14} {'output':>16}"
+            yield _line(("packets", "errs", "idrops", "bytes", "packets", "errs", "bytes", "colls", "drops"), drops)
+        pause(wait)
+        now = _total(read())
+        # counters of an interface that was destroyed meanwhile are gone from the sum
+        packets, errors, octets, sent, send_errors, sent_octets = (
+            max(0, a - b) for a, b in zip(now, before, strict=True)
+        )
+        yield _line(tuple(map(str, (packets, errors, 0, octets, sent, send_errors, sent_octets, 0, 0))), drops)
+        before = now
+        shown += 1
+
+
+def _total(interfaces: list[dict[str, Any]]) -> tuple[int, ...]:
+    return tuple(sum(interface["statistics"][counter] for interface in interfaces) for counter in _COUNTED)
+
+
+def _line(cells: tuple[str, ...], drops: bool) -> str:
+    widths = (10, 5, 5, 10, 10, 5, 10, 5, 5)
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells[: 9 if drops else 8], widths, strict=False))
