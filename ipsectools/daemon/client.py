@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _socket
 import os
+from _collections import deque  # type: ignore[import-not-found]  # the one in C, without the module around it
 from sys import byteorder
 from time import monotonic, sleep
 
@@ -269,9 +270,11 @@ class PfkeyConnection:
 
     Messages that came while a `send` waited for its acknowledgement are kept and come first out of `receive`: before
     polling `fileno()`, call `receive(0)` until it returns None.
+
+    `send_ahead` does not wait: ipsecd works on a request while the next ones are made. Each is ended by one `finish`.
     """
 
-    __slots__ = ("_directory", "_embedded", "_inbox", "_receive_buffer", "_served", "_socket")
+    __slots__ = ("_ahead", "_directory", "_embedded", "_inbox", "_receive_buffer", "_results", "_served", "_socket")
 
     def __init__(self, directory: str, receive_buffer: int, served: bool) -> None:
         self._directory = directory
@@ -279,14 +282,25 @@ class PfkeyConnection:
         self._served = served
         self._socket: _socket.socket | None = None
         self._embedded: EmbeddedPfkey | None = None
-        self._inbox: list[bytes] = []  # reversed: the oldest message is the last element
+        self._inbox: deque[bytes] = deque()
+        self._ahead = 0  # requests whose acknowledgement has not come
+        self._results: deque[int] = deque()  # of those whose acknowledgement has come before it was asked for
         if served:
             self._attach(True)
 
     def send(self, message: bytes) -> int:
         """Gives the kernel a message: 0, or FreeBSD's errno with which the write fails.
 
-        All replies to this socket are there when it returns. Raises ClientError if the kernel is gone.
+        All replies to this socket are there when it returns. Raises ClientError if the kernel is gone. Not between
+        `send_ahead` and its `finish`.
+        """
+        self.send_ahead(message)
+        return self.finish()
+
+    def send_ahead(self, message: bytes) -> None:
+        """Gives the kernel a message and does not wait for the result. Raises ClientError if the kernel is gone.
+
+        The caller sees to it that not more is under way than a socket holds (some 64 short messages).
         """
         kind = message[1] if len(message) > 1 else 0
         changing = kind not in READING_MESSAGES
@@ -295,19 +309,66 @@ class PfkeyConnection:
         if self._socket is None and self._embedded is None:
             self._attach(changing)
         if self._embedded is not None:
-            number = self._embedded.send(message)
+            self._results.append(self._embedded.send(message))
             if kind in DUMP_MESSAGES and self._embedded.only_read:
                 self._close_embedded()  # whoever pages through a long dump must not keep others waiting
-            return number
-        return self._send_served(message)
+            return
+        connection = self._socket
+        assert connection is not None
+        try:
+            connection.settimeout(PATIENCE)
+            connection.send(message)
+            self._ahead += 1
+        except TimeoutError:
+            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
+        except OSError as error:
+            if error.errno != 90:  # EMSGSIZE: longer than a packet of the socket can be
+                raise ClientError("ipsecd ended during a request") from None
+            while self._ahead:
+                self._wait_for_result()
+            self._results.append(from_host(90))
+
+    def finish(self) -> int:
+        """The result, as of `send`, of the oldest request sent ahead; its replies are there then. Raises ClientError."""
+        while not self._results:
+            self._wait_for_result()
+        return int(self._results.popleft())
+
+    def _wait_for_result(self) -> None:
+        """Takes packets until an acknowledgement has come."""
+        while not self._take_packet(PATIENCE):
+            pass
+
+    def _take_packet(self, timeout: float) -> bool:
+        """Waits for a packet while requests are under way; whether it was an acknowledgement. Raises ClientError."""
+        assert self._socket is not None
+        try:
+            self._socket.settimeout(timeout)
+            packet = self._socket.recv(LARGEST_MESSAGE)
+        except TimeoutError:
+            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
+        except OSError:
+            packet = b""
+        if not packet:
+            raise ClientError("ipsecd ended during a request")
+        if len(packet) == 4:
+            self._ahead -= 1
+            self._results.append(int.from_bytes(packet, byteorder))
+            return True
+        self._inbox.append(packet)
+        return False
 
     def receive(self, timeout: float | None) -> bytes | None:
         """The next message; None after `timeout` seconds (None: waits for ever).
 
-        In an embedded kernel nothing can come but replies: None at once. Raises ClientError if the kernel is gone.
+        In an embedded kernel nothing can come but replies: None at once. While a request sent ahead is under way, it
+        waits for that, and returns None when the last one has ended. Raises ClientError if the kernel is gone.
         """
+        while not self._inbox and self._ahead:
+            if self._take_packet(PATIENCE) and not self._ahead:
+                return None
         if self._inbox:
-            return self._inbox.pop()
+            return bytes(self._inbox.popleft())
         if self._embedded is not None:
             return self._embedded.receive()
         if self._socket is None:
@@ -335,6 +396,8 @@ class PfkeyConnection:
     def close(self) -> None:
         """Closes the PF_KEY socket."""
         self._inbox.clear()
+        self._results.clear()
+        self._ahead = 0
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -346,7 +409,7 @@ class PfkeyConnection:
         embedded = self._embedded
         assert embedded is not None
         while (message := embedded.receive()) is not None:
-            self._inbox.insert(0, message)
+            self._inbox.append(message)
         embedded.close()
         self._embedded = None
 
@@ -369,31 +432,6 @@ class PfkeyConnection:
             if monotonic() > deadline:
                 raise ClientError("ipsecd does not let us in: too many clients")
             sleep(0.02)
-
-    def _send_served(self, message: bytes) -> int:
-        connection = self._socket
-        assert connection is not None
-        arrived = []
-        try:
-            connection.settimeout(PATIENCE)
-            connection.send(message)
-            while True:
-                packet = connection.recv(LARGEST_MESSAGE)
-                if len(packet) == 4:
-                    break
-                if not packet:
-                    raise ClientError("ipsecd ended during a request")
-                arrived.append(packet)
-        except TimeoutError:
-            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
-        except OSError as error:
-            if error.errno == 90:  # EMSGSIZE: longer than a packet of the socket can be
-                return from_host(error.errno)
-            raise ClientError("ipsecd ended during a request") from None
-        finally:
-            arrived.reverse()
-            self._inbox = arrived + self._inbox
-        return int.from_bytes(packet, byteorder)
 
 
 def open_control() -> ControlDoor:

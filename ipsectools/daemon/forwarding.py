@@ -77,13 +77,14 @@ class Forwarder:
     # what the kernel tells
 
     def sa_changed(self, sa: SecurityAssociation) -> None:
-        if not sa.usable:
-            return
         before = self._sas.get(sa.spi)
-        entry = self._entry(sa)
-        if before is None or not entry.same_as(before):
-            self._sas[sa.spi] = entry
-            self.pump.set_inbound(entry)
+        if sa.usable:
+            entry = self._entry(sa)
+            if before is None or not entry.same_as(before):
+                self._sas[sa.spi] = entry
+                self.pump.set_inbound(entry)
+        if before is not None and (before.src, before.dst, before.reqid) != (sa.src_address, sa.dst_address, sa.reqid):
+            self._choose_between(before.src, before.dst, before.reqid)  # it has moved away from there
         self._choose_outbound(sa)
 
     def sa_removed(self, sa: SecurityAssociation) -> None:
@@ -166,7 +167,10 @@ class Forwarder:
 
     def _choose_outbound(self, sa: SecurityAssociation) -> None:
         """The SA came, went or changed: the interface with its end points may have another one to send with now."""
-        index = self._tunnels.get((sa.src_address, sa.dst_address, sa.reqid))
+        self._choose_between(sa.src_address, sa.dst_address, sa.reqid)
+
+    def _choose_between(self, src: bytes, dst: bytes, reqid: int) -> None:
+        index = self._tunnels.get((src, dst, reqid))
         if index is not None:
             self._renew_interface(index)
 

@@ -18,7 +18,9 @@ from ipsectools.pfkey.constants import (
     SADB_ADD,
     SADB_DELETE,
     SADB_FLUSH,
+    SADB_GETSPI,
     SADB_REGISTER,
+    SADB_UPDATE,
     SATYPE_ESP,
 )
 from ipsectools.pfkey.message import build
@@ -94,6 +96,43 @@ def test_the_oldest_sa_sends_or_the_newest(core: str) -> None:
     host.request(SADB_FLUSH)
     assert host.send() == []
     assert host.forwarder.statistics()["drops"]["out-no-sa"] == 1
+
+
+def test_a_moved_sa_sends_for_its_old_tunnel_no_more(core: str) -> None:
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    assert host.send() == [1000]
+    moved = [
+        ext.address(kind, sockaddr.from_text(address)) for kind, address in ((27, "192.168.0.4"), (28, "192.168.0.6"))
+    ]
+    ends = ext.address(EXT_ADDRESS_SRC, sockaddr.from_text(A)) + ext.address(EXT_ADDRESS_DST, sockaddr.from_text(B))
+    body = ext.sa(1000) + ext.sa2(MODE_TUNNEL, 100) + ends + b"".join(moved)
+    assert host.pfkey.send(build(SADB_UPDATE, SATYPE_ESP, body), host.now) == 0
+    assert host.take(SADB_UPDATE)[0][2] == 0
+    assert host.send() == []
+    host.control("SIOCSIFPHYADDR", name="ipsec0", src="192.168.0.4", dst="192.168.0.6")
+    host.control("NEWADDR", name="em0", family="inet", address="192.168.0.4", prefixlen=24)
+    assert host.send() == [1000]
+
+
+@pytest.mark.parametrize("ended", ["larval", "deleted"])
+def test_a_newer_head_without_an_sa_hides_an_older_one_until_it_is_removed(core: str, ended: str) -> None:
+    """FreeBSD looks at the newest head that fits, even if only a larval SA is in it, or none."""
+    host = Host(core)
+    host.request(SADB_ADD, 1000)
+    ends = ext.address(EXT_ADDRESS_SRC, sockaddr.from_text(A)) + ext.address(EXT_ADDRESS_DST, sockaddr.from_text(B))
+    any_mode = ext.sa2(0, 100)
+    request = build(SADB_GETSPI, SATYPE_ESP, any_mode + ends + ext.spirange(2000, 2000))
+    assert host.pfkey.send(request, host.now) == 0
+    assert host.send() == []
+    if ended == "deleted":
+        host.request(SADB_DELETE, 2000)
+    else:
+        host.now += 30
+        host.kernel.tick(host.now)
+    assert host.send() == []
+    host.kernel.tick(host.now + 1)
+    assert host.send() == [1000]
 
 
 def test_acquire_is_sent_for_one_packet_in_twelve(core: str) -> None:

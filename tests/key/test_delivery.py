@@ -194,6 +194,7 @@ def test_observers() -> None:
     assert observer.seen == [
         ("changed", 1000),
         ("changed", 1001),
+        ("changed", 1002),  # larval, in a head of its own: it hides the other
         ("changed", 1000),
         ("removed", 1001),
         ("removed", 1000),

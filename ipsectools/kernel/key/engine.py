@@ -82,7 +82,8 @@ if TYPE_CHECKING:
         """Hears of changes in the SAD while a request is handled (before the commit)."""
 
         def sa_changed(self, sa: SecurityAssociation) -> None:
-            """The SA is new, or has become mature or dying, or has other end points."""
+            """The SA is new, or has become mature or dying, or has other end points, or is hidden by another head (a
+            larval SA is told then) or hidden no longer."""
             ...
 
         def sa_removed(self, sa: SecurityAssociation) -> None: ...

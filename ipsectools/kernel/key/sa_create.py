@@ -105,11 +105,14 @@ def getspi(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> 
     spi = _choose_spi(engine, protocol, found.get(EXT_SPIRANGE))
     if spi <= _RESERVED_SPI_MAX and protocol in (IPPROTO_ESP, IPPROTO_AH):
         raise Refused(EINVAL)
-    sa = SecurityAssociation(engine.sad.next_serial(), spi, engine.head_for(*index))
+    head = engine.head_for(*index)
+    sa = SecurityAssociation(engine.sad.next_serial(), spi, head)
     sa.order = sa.id * ORDER_STEP
     sa.created, sa.seq, sa.pid = now, message.seq, message.pid
     engine.sad.link(sa)
     engine.store_sa(sa)
+    if head.alive.newest is None:  # it may hide an older head, whose SAs are not used any more then
+        engine.sa_changed(sa)
     acquire.finish(engine, message.seq, index)
     reply = echo(message, extensions.sa(spi), found[EXT_ADDRESS_SRC], found[EXT_ADDRESS_DST])
     engine.delivery.to_one(socket, reply)

@@ -14,7 +14,7 @@ from ipsectools.kernel.key import acquire
 from ipsectools.kernel.key.counters import SAVED_PER_TICK
 from ipsectools.kernel.key.records import expire, policy_expire
 from ipsectools.kernel.key.tables import HEADS
-from ipsectools.pfkey.constants import SASTATE_DEAD, SASTATE_DYING, SASTATE_MATURE
+from ipsectools.pfkey.constants import MODE_TUNNEL, SASTATE_DEAD, SASTATE_DYING, SASTATE_MATURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,9 @@ def _expire_sas(engine: KeyEngine, now: int) -> None:
     for head in empty_before:
         sad.remove_head(head)
         engine.store.delete(HEADS, head.id)
+        behind = sad.find_head(head.protocol, MODE_TUNNEL, head.reqid, head.src, head.dst)
+        if behind is not None and behind.id < head.id and behind.alive.newest is not None:
+            engine.sa_changed(behind.alive.newest)  # hidden so far
 
 
 def end(engine: KeyEngine, sa: SecurityAssociation) -> None:
