@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ipsectools.host.linux.packets import EncapSocket, OffloadTun
 
 MOST_WORKERS = 8
+NICE = -10
+"""Of the threads that move packets: on a busy machine what arrives must not wait for a time slice of others."""
 
 
 class _Driver:
@@ -135,6 +137,8 @@ class LinuxDriver(_Driver):
         self._workers = workers
         for number in range(workers):
             self._core.set_sockets(number, *self._open_sockets(number, workers), self._bell)
+        with suppress(OSError):
+            self._sockets.append(packets.open_path_mtu_listener())
 
     def _open_sockets(self, number: int, workers: int) -> tuple[int, int, int]:
         """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv6 (both ways)."""
@@ -211,9 +215,14 @@ class LinuxDriver(_Driver):
         for number in range(self._workers):
             for outward in (True, False):
                 name = f"esp-{'out' if outward else 'in'}-{number}"
-                thread = threading.Thread(target=self._core.run, args=(number, outward), name=name, daemon=True)
+                thread = threading.Thread(target=self._run, args=(number, outward), name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def _run(self, number: int, outward: bool) -> None:
+        with suppress(OSError):  # without CAP_SYS_NICE packets wait their turn like everybody
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        self._core.run(number, outward)
 
     def stop(self) -> None:
         self._core.stopping = True

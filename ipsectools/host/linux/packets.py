@@ -32,6 +32,7 @@ IP_MTU_DISCOVER = 10
 IP_MTU = 14
 IP_FREEBIND = 15
 IPV6_MTU_DISCOVER = 23
+IPV6_RECVERR = 25
 IPV6_MTU = 24
 IPV6_AUTOFLOWLABEL = 70
 IPV6_HDRINCL = 36
@@ -188,14 +189,15 @@ class EncapSocket:
     then seen on a raw socket, as a copy, and what leaves carries a UDP header made here.
     """
 
-    __slots__ = ("address", "df_sock", "fib", "port", "shared", "sock")
+    __slots__ = ("_fields", "_sources", "address", "port", "shared", "sock")
 
-    def __init__(self, address: bytes, port: int, fib: int = 0) -> None:
+    def __init__(self, address: bytes, port: int) -> None:
         family = address_family(address)
         self.address = address
         self.port = port
-        self.fib = fib
         self.shared = False
+        self._sources: dict[str, bytes] = {}
+        self._fields: tuple[int, int, bool, int] | None = None  # of the outer header, as the socket has them now
         self.sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
             self.sock.bind((address_text(address), port))
@@ -209,7 +211,7 @@ class EncapSocket:
             self.sock.bind((address_text(address), 0))
             if family == socket.AF_INET6:
                 self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_CHECKSUM, 6)
-        prepare_outer(self.sock, fib=fib)
+        prepare_outer(self.sock)
         if family == socket.AF_INET and not self.shared:
             self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
 
@@ -224,7 +226,12 @@ class EncapSocket:
 
         Raises OSError when there is no datagram."""
         data, source = self.sock.recvfrom(MAXIMUM_PACKET)
-        src = socket.inet_pton(self.sock.family, source[0].partition("%")[0])
+        src = self._sources.get(source[0])
+        if src is None:
+            if len(self._sources) > 4096:
+                self._sources.clear()
+            src = socket.inet_pton(self.sock.family, source[0].partition("%")[0])
+            self._sources[source[0]] = src
         sport = source[1]
         if self.shared:
             start = (data[0] & 15) * 4 if self.sock.family == socket.AF_INET else 0
@@ -238,14 +245,22 @@ class EncapSocket:
         return [OuterPacket(src, self.address, piece, protocol=17, ports=ports) for piece in pieces]
 
     def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
-        set_header_fields(self.sock, packet.tos, packet.ttl)
-        if self.sock.family == socket.AF_INET:
-            self.sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if packet.df else PMTUDISC_DONT)
+        fields = (packet.tos, packet.ttl, packet.df, packet.fib)
+        if fields != self._fields:
+            self._set_fields(*fields)
         if self.shared:
             header = struct.pack("!4H", self.port, dport, 8 + len(packet.payload), 0)
             self.sock.sendto(header + packet.payload, (dst, 0))
         else:
             self.sock.sendto(packet.payload, (dst, dport))
+
+    def _set_fields(self, tos: int, ttl: int, df: bool, fib: int) -> None:
+        set_header_fields(self.sock, tos, ttl)
+        if self.sock.family == socket.AF_INET:
+            self.sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if df else PMTUDISC_DONT)
+        if fib or (self._fields is not None and self._fields[3]):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
+        self._fields = (tos, ttl, df, fib)
 
     def close(self) -> None:
         self.sock.close()
@@ -363,6 +378,9 @@ class LinuxWire:
             except OSError:
                 if family == socket.AF_INET:
                     raise  # but a host may be without IPv6
+        self._path_mtu_listener: socket.socket | None = None
+        with contextlib.suppress(OSError):
+            self._path_mtu_listener = open_path_mtu_listener()
 
     def filenos(self) -> list[int]:
         return [sock.fileno() for sock in self._receivers] + [encap.sock.fileno() for encap in self._encap.values()]
@@ -422,9 +440,6 @@ class LinuxWire:
         endpoint = self._encap.get((packet.src, sport))
         if endpoint is None:
             raise OSError(errno.EADDRNOTAVAIL, "no socket for this endpoint")
-        if packet.fib != endpoint.fib:
-            endpoint.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, packet.fib)
-            endpoint.fib = packet.fib
         endpoint.send(packet, self._text(packet.dst), dport)
 
     # -- receiving -------------------------------------------------------------------------------------------------
@@ -490,6 +505,8 @@ class LinuxWire:
             sender.sock.close()
         for endpoint in self._encap.values():
             endpoint.close()
+        if self._path_mtu_listener is not None:
+            self._path_mtu_listener.close()
         self._injector.close()
         self._receivers.clear()
         self._senders.clear()
@@ -557,6 +574,22 @@ def open_raw_df() -> socket.socket:
     prepare_outer(sock, df=True)
     sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
     sock.bind(("127.0.0.1", 0))  # it hears nothing else: every packet would be copied for it
+    return sock
+
+
+BPF_NOTHING = ((0x06, 0, 0, 0),)
+
+
+def open_path_mtu_listener() -> socket.socket:
+    """A raw IPv6 socket that nobody reads. Raises OSError where there is no IPv6.
+
+    Linux learns the path MTU of raw packets from ICMPv6 only if a socket for their protocol wants to know of errors, and
+    such a socket fails with each error: so it is another one than those that send.
+    """
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
+    attach_filter(sock, BPF_NOTHING)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
     return sock
 
 
