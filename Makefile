@@ -38,6 +38,9 @@ bench: $(VENV)/.built ## our tunnels, others and the limits side by side (root; 
 bench-cli: $(VENV)/.built ## start-up and bulk times of the commands, and ipsecd at scale (root)
 	@$(PY) -m tests.bench.commands $(BENCH)
 
+soak: $(VENV)/.built ## ten minutes of traffic with new keys every five seconds (SOAK_SECONDS)
+	$(PY) -m pytest -m soak -n 0 --timeout 0
+
 check: $(VENV)/.built ## format, lint, types, manual pages
 	$(PY) -m ruff format --check ipsectools tests
 	$(PY) -m ruff check ipsectools tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import select
 import socket
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ipsectools.lab.host import Host
+
+SO_RCVBUFFORCE = 33
 
 
 class Arrivals:
@@ -47,6 +50,8 @@ class Counters:
         self._ends = [host.socket(family, socket.SOCK_DGRAM) for host in (a, b)]
         for end, address in zip(self._ends, (a_address, b_address), strict=True):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            with contextlib.suppress(OSError):  # more than the system's limit, where that is allowed
+                end.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 24)
             end.bind((address, 0))
             end.setblocking(False)
         names = [end.getsockname() for end in self._ends]

@@ -6,6 +6,7 @@ import json
 import select
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from ipsectools.lab.host import STATE
@@ -80,18 +81,29 @@ class Books:
         self._host = host
         self._before = control(host, "STATISTICS")
 
-    def closed(self) -> tuple[dict[str, int], dict[str, int]]:
-        """(balance, drops that happened); both books are balanced to the packet, or this is an AssertionError."""
+    def counted(self) -> tuple[dict[str, int], dict[str, int]]:
+        """(balance, drops that happened) as they are now, perhaps in the middle of a packet."""
         now = control(self._host, "STATISTICS")
         balance = {key: value - self._before["balance"][key] for key, value in now["balance"].items()}
         drops = {key: value - self._before["drops"][key] for key, value in now["drops"].items()}
-        happened = {key: value for key, value in drops.items() if value}
-        out = sum(value for key, value in happened.items() if key.startswith("out-"))
-        into = sum(value for key, value in happened.items() if key.startswith("in-"))
-        assert len(happened) == sum(key.startswith(("in-", "out-")) for key in happened)
-        assert balance["taken"] == balance["sent"] + out, (balance, happened)
-        assert balance["arrived"] == balance["delivered"] + balance["injected"] + into, (balance, happened)
-        return balance, happened
+        return balance, {key: value for key, value in drops.items() if value}
+
+    def closed(self) -> tuple[dict[str, int], dict[str, int]]:
+        """(balance, drops that happened); both books are balanced to the packet, or this is an AssertionError.
+
+        A packet that is being worked on is in no column yet, so an open book is looked at again for a while."""
+        for _ in range(100):
+            balance, drops = self.counted()
+            out = sum(value for key, value in drops.items() if key.startswith("out-"))
+            into = sum(value for key, value in drops.items() if key.startswith("in-"))
+            closed = (
+                balance["taken"] == balance["sent"] + out
+                and balance["arrived"] == balance["delivered"] + balance["injected"] + into
+            )
+            if closed and out + into == sum(drops.values()):
+                return balance, drops
+            time.sleep(0.01)
+        raise AssertionError(f"{self._host.name}: {balance} {drops}")
 
 
 def unread(host: Host) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +12,7 @@ from ipsectools.lab.capture import Capture, Seen
 from ipsectools.lab.flow import Counters
 from ipsectools.lab.ping import ping
 from tests.e2e.doors import Books
+from tests.e2e.flood import Flood
 from tests.e2e.numbers import stop_ipsecd
 from tests.traffic.scene import CBC_SHA256, GCM, INNER, OUTER, SPIS, Algorithm, sas, tunnel
 from tests.traffic.test_crash import identity, kill_ipsecd
@@ -25,57 +26,6 @@ Pair = tuple["Host", "Host"]
 CTR = Algorithm("aes-ctr", 20, "hmac-sha2-256", 32)
 CHACHA = Algorithm("chacha20-poly1305", 36)
 IV_LENGTH = {GCM: 8, CTR: 8, CHACHA: 8, CBC_SHA256: 16}
-
-
-class Flood:
-    """Datagrams both ways without end, in a thread, with pauses on demand."""
-
-    def __init__(self, counters: Counters) -> None:
-        self.counters = counters
-        self.error: BaseException | None = None
-        self._going = threading.Event()
-        self._idle = threading.Event()
-        self._over = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            while not self._over:
-                if not self._going.is_set():
-                    self.counters.collect(0.05)
-                    self._idle.set()
-                    self._going.wait(0.2)
-                    continue
-                self._idle.clear()
-                self.counters.send(4)
-                self.counters.collect(0.002)
-        except BaseException as error:
-            self.error = error
-            self._idle.set()
-
-    def go(self) -> None:
-        self._idle.clear()
-        self._going.set()
-
-    def pause(self) -> None:
-        """Returns when nothing is under way any more."""
-        self._going.clear()
-        self._idle.clear()
-        assert self._idle.wait(20)
-        if self.error is not None:
-            raise self.error
-
-    def close(self) -> None:
-        self._over = True
-        self._going.set()
-        self._thread.join(20)
-
-    def __enter__(self) -> Flood:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def replay(hosts: Pair, packets: list[Seen]) -> None:
@@ -104,9 +54,9 @@ def replay(hosts: Pair, packets: list[Seen]) -> None:
 def wait_for_arrival(hosts: Pair, books: tuple[Books, Books], count: int) -> None:
     """Until both data paths together have seen `count` packets (0: lets them catch up)."""
     for _ in range(200):
-        if sum(book.closed()[0]["arrived"] for book in books) >= count:
+        if sum(book.counted()[0]["arrived"] for book in books) >= count:
             return
-    raise AssertionError([book.closed() for book in books])
+    raise AssertionError([book.counted() for book in books])
 
 
 def rounds(hosts: Pair, algorithm: Algorithm, count: int) -> None:
@@ -133,7 +83,7 @@ def rounds(hosts: Pair, algorithm: Algorithm, count: int) -> None:
                 counters_now = len(counters.forth.numbers), len(counters.back.numbers)
                 if all(now > then for now, then in zip(counters_now, arrived, strict=True)):
                     break
-                threading.Event().wait(0.05)
+                time.sleep(0.05)
             else:
                 raise AssertionError(f"turn {turn}: no traffic any more: {counters.forth} {counters.back}")
             assert (identity(a), identity(b)) == before, f"turn {turn}"
