@@ -23,7 +23,7 @@ from ipsectools.pfkey.constants import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _POLICY = Struct("=HHHBBII")
 _REQUEST = Struct("=HHBBH")
@@ -76,10 +76,11 @@ def pack_requests(requests: Sequence[Request]) -> bytes:
     return b"".join(request.pack() for request in requests)
 
 
-def read_requests(extension: bytes) -> list[tuple[int, Request]]:
+def read_requests(extension: bytes, assign: Callable[[int, Request], None] | None = None) -> list[tuple[int, Request]]:
     """The requests of a policy extension, each with its offset in it, with the checks of FreeBSD's key engine.
 
-    Raises KernelError: EPROTONOSUPPORT for a protocol that is not ESP, AH or IPComp, else EINVAL.
+    `assign` is called for each as soon as FreeBSD gives it its reqid: before its addresses are looked at. Raises
+    KernelError: EPROTONOSUPPORT for a protocol that is not ESP, AH or IPComp, else EINVAL.
     """
     found: list[tuple[int, Request]] = []
     offset, end = POLICY_BYTES, len(extension)
@@ -93,12 +94,14 @@ def read_requests(extension: bytes) -> list[tuple[int, Request]]:
             raise KernelError(EPROTONOSUPPORT)
         if mode not in (MODE_TRANSPORT, MODE_TUNNEL) or level > LEVEL_UNIQUE:
             raise KernelError(EINVAL)
-        src = dst = b""
+        request = Request(protocol, mode, level, reqid)
+        if assign is not None:
+            assign(offset, request)
         if size > REQUEST_BYTES:
-            src, dst = _read_pair(extension[offset + REQUEST_BYTES : offset + size])
+            request.src, request.dst = _read_pair(extension[offset + REQUEST_BYTES : offset + size])
         elif mode == MODE_TUNNEL:
             raise KernelError(EINVAL)
-        found.append((offset, Request(protocol, mode, level, reqid, src, dst)))
+        found.append((offset, request))
         offset += size
     if not found:
         raise KernelError(EINVAL)

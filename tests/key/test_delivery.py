@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipsectools.errno import EEXIST, ENOBUFS, ENOSPC, KernelError
+from ipsectools.errno import EEXIST, EINVAL, ENOBUFS, ENOSPC, EPROTONOSUPPORT, KernelError
 from ipsectools.kernel.key.sockets import wrap
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import policy as policies
+from ipsectools.pfkey import sockaddr
 from ipsectools.pfkey.constants import (
     EALG_AESGCM16,
     SADB_DELETE,
@@ -23,7 +24,7 @@ from ipsectools.pfkey.constants import (
     SADB_X_SPDDUMP,
     SADB_X_SPDFLUSH,
 )
-from ipsectools.pfkey.message import build
+from ipsectools.pfkey.message import build, extensions
 from tests.key.driver import A, B, C, Driver, add, pair
 
 DUMP = build(SADB_DUMP, 0)
@@ -148,6 +149,23 @@ def test_reqids_are_shared_with_policies() -> None:
     assert driver.engine.reqid == 0x4004 + 63
     driver.engine.reqid = 0xFFFFFFFF
     assert driver.engine.allocate_reqid(()) == 0x4000
+
+
+def test_a_reqid_given_before_a_bad_request_stays_given_and_is_in_the_answer() -> None:
+    client = Driver().client()
+    unique = policies.Request(50, 2, 3, 0, sockaddr.from_text(A), sockaddr.from_text(B)).pack()
+    tcp = policies.Request(6, 1, 2).pack()
+    request = build(SADB_X_SPDADD, 0, pair() + policies.policy(2, 2, unique + tcp))
+    (answer,) = client.ask(request)
+    assert answer[2] == EPROTONOSUPPORT
+    filled = policies.set_reqid(dict(extensions(request))[18], 16, 0x4001)
+    assert answer[:2] + b"\0" + answer[3:] == build(SADB_X_SPDADD, 0, pair() + filled)
+    # in a request FreeBSD gives the reqid before it looks at the addresses
+    short = unique[:8] + bytes((16, 2)) + unique[10:24] + bytes((16, 28)) + unique[26:]
+    (answer,) = client.ask(build(SADB_X_SPDADD, 0, pair() + policies.policy(2, 2, short)))
+    assert answer[2] == EINVAL
+    (answer,) = client.ask(build(SADB_X_SPDADD, 0, pair() + policies.policy(2, 2, unique)))
+    assert policies.read_requests(dict(extensions(answer))[18])[0][1].reqid == 0x4003
 
 
 def test_policy_ids_skip_those_in_use() -> None:

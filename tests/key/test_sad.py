@@ -204,6 +204,17 @@ def test_nat_t_in_records(client: Client) -> None:
     assert list(dict(extensions(record))) == [1, 19, 2, 5, 6, 9, 20, 21, 22]
 
 
+def test_an_sa_that_moves_takes_its_nat_t_data_from_the_request(client: Client) -> None:
+    client.ask(add(1001, extra=natt()))
+    moved = ext.sa(1001) + ext.sa2(2, 100) + pair() + address(27, A) + address(28, C)
+    client.ask(build(SADB_UPDATE, 3, moved + natt(1, 2)))
+    sa = client.driver.engine.sad.by_spi[1001]
+    assert sa.natt == (1, 2)
+    back = ext.sa(1001) + ext.sa2(2, 100) + pair(A, C) + address(27, A) + address(28, B)
+    client.ask(build(SADB_UPDATE, 3, back + ext.nat_t_type(2)))
+    assert sa.natt is None
+
+
 def test_an_sa_moves_to_other_addresses(client: Client) -> None:
     """X_NEW_ADDRESS: the same SA, counters and age included, in another head, before the first older one."""
     driver = client.driver

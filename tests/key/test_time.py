@@ -198,6 +198,22 @@ def test_a_policy_expires(client: Client, lifetime: int, validtime: int) -> None
     assert not client.driver.engine.spd.by_id
 
 
+def test_policies_that_expire_together_are_told_from_the_end_of_a_dump(client: Client) -> None:
+    ids = {}
+    for direction in (2, 1):
+        for priority in (2, 1):
+            extension = policies.policy(1, direction, priority=priority)
+            (answer,) = client.ask(
+                build(SADB_X_SPDADD, 0, extension + ext.lifetime(3, addtime=10) + pair(prefixlen=32 - priority))
+            )
+            ids[policies.read_policy(answer[16:])[3]] = (direction, priority)
+    client.ask(build(SADB_REGISTER, 3))
+    client.driver.now = EPOCH + 11
+    client.driver.tick()
+    told = [ids[policies.read_policy(dict(extensions(message))[18])[3]] for message in client.take()]
+    assert told == [(2, 2), (2, 1), (1, 2), (1, 1)]
+
+
 class Tunnel:
     """An interface without an SA, and the packets that are routed into it."""
 

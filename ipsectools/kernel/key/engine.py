@@ -250,7 +250,7 @@ class KeyEngine:
                 raise Refused(EINVAL)
             handler(self, socket, message, int(now))
         except Refused as refusal:
-            self.delivery.to_one(socket, with_errno(data, refusal.errno))
+            self.delivery.to_one(socket, with_errno(refusal.answer or data, refusal.errno))
         return 0
 
     # what handlers share

@@ -70,7 +70,7 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
         engine.remove_policy(existing)
     requests: tuple[Request, ...] = ()
     if type == POLICY_IPSEC:
-        requests, extension = _requests(engine, extension)
+        requests, extension = _requests(engine, message)
     protocol, src_prefixlen, src = extensions.read_address(found[EXT_ADDRESS_SRC])
     _, dst_prefixlen, dst = extensions.read_address(found[EXT_ADDRESS_DST])
     policy = Policy(
@@ -93,21 +93,29 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
     engine.delivery.to_all(echo(message, *parts, found[EXT_ADDRESS_SRC], found[EXT_ADDRESS_DST]))
 
 
-def _requests(engine: KeyEngine, extension: bytes) -> tuple[tuple[Request, ...], bytes]:
+def _requests(engine: KeyEngine, message: Message) -> tuple[tuple[Request, ...], bytes]:
     """The requests as the SPD keeps them, and the extension with the reqids that were assigned filled in.
 
-    Only level UNIQUE has a reqid; 0, or one above the manual ones, asks for an automatic one.
+    Only level UNIQUE has a reqid; 0, or one above the manual ones, asks for an automatic one. That is given while the
+    requests are read: bad ones behind it do not take it back, and the answer to them shows it.
     """
-    try:
-        parsed = read_requests(extension)
-    except KernelError as error:
-        raise Refused(error.errno) from None
-    for offset, request in parsed:
+    extension = message.extensions[EXT_X_POLICY]
+
+    def assign(offset: int, request: Request) -> None:
+        nonlocal extension
         if request.level != LEVEL_UNIQUE:
             request.reqid = 0
         elif not 0 < request.reqid <= MANUAL_REQID_MAX:
             request.reqid = engine.new_reqid()
             extension = set_reqid(extension, offset, request.reqid)
+
+    try:
+        parsed = read_requests(extension, assign)
+    except KernelError as error:
+        refusal = Refused(error.errno)
+        parts = [extension if kind == EXT_X_POLICY else each for kind, each in message.extensions.items()]
+        refusal.answer = message.data[:HEADER_BYTES] + b"".join(parts)
+        raise refusal from None
     return tuple(request for _, request in parsed), extension
 
 

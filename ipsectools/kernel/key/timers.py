@@ -14,7 +14,7 @@ from ipsectools.kernel.key import acquire
 from ipsectools.kernel.key.counters import SAVED_PER_TICK
 from ipsectools.kernel.key.records import expire, policy_expire
 from ipsectools.kernel.key.tables import HEADS
-from ipsectools.pfkey.constants import MODE_TUNNEL, SASTATE_DEAD, SASTATE_DYING, SASTATE_MATURE
+from ipsectools.pfkey.constants import MODE_TUNNEL, SASTATE_DEAD, SASTATE_DYING, SASTATE_MATURE, SCOPE_GLOBAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,10 +112,13 @@ def tick(engine: KeyEngine, now: int) -> None:
 
 
 def _expire_policies(engine: KeyEngine, now: int) -> None:
-    for policy in list(engine.spd.mortal.values()):
-        if policy.expired(now):
-            engine.remove_policy(policy)
-            engine.delivery.to_registered(policy_expire(policy))
+    """In FreeBSD's order, which is that of a dump from its end."""
+    if not engine.spd.mortal:
+        return
+    expired = [policy for policy in engine.spd.walk(SCOPE_GLOBAL) if policy.expired(now)]
+    for policy in reversed(expired):
+        engine.remove_policy(policy)
+        engine.delivery.to_registered(policy_expire(policy))
 
 
 def _expire_sas(engine: KeyEngine, now: int) -> None:

@@ -267,10 +267,8 @@ def _nat_t(
 
 
 def set_nat_t(sa: SecurityAssociation, found: Extensions, mode: int, src: bytes, dst: bytes) -> None:
-    """Replaces an SA's NAT-T data by the request's, if it has all of it."""
-    natt = _nat_t(found, sa.head.protocol, mode, src, dst)
-    if natt is not None:
-        sa.natt, sa.oai, sa.oar = natt
+    """Replaces an SA's NAT-T data by the request's; one that does not have all of it leaves none."""
+    sa.natt, sa.oai, sa.oar = _nat_t(found, sa.head.protocol, mode, src, dst) or (None, b"", b"")
 
 
 def has_nat_t(found: Extensions) -> bool:
