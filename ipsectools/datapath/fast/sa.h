@@ -9,16 +9,15 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <openssl/sha.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #include "drops.h"
+#include "hmac.h"
 #include "replay.h"
 
 enum { ENC_NULL = 11, ENC_CBC = 12, ENC_CTR = 13, ENC_CHACHA = 15, ENC_GCM = 20 };
-enum { AUTH_SHA1 = 3, AUTH_SHA256 = 5, AUTH_SHA384 = 6, AUTH_SHA512 = 7, AUTH_NULL = 251 };
 enum { FLAG_CYCSEQ = 0x40, FLAG_PRAND = 0x100, FLAG_PZERO = 0x200, FLAG_PMASK = 0x300, FLAG_ESN = 0x400 };
 enum { MODE_ANY = 0, MODE_TRANSPORT = 1, MODE_TUNNEL = 2 };
 enum { NEXT_IPV4 = 4, NEXT_IPV6 = 41, NEXT_NONE = 59 };
@@ -31,12 +30,6 @@ typedef struct traffic {
     u64 granted_sequence, granted_iv, granted_received;
     pthread_mutex_t lock;
 } traffic;
-
-typedef union hash_state {
-    SHA_CTX sha1;
-    SHA256_CTX sha256;
-    SHA512_CTX sha512;
-} hash_state;
 
 typedef struct sa {
     struct sa *next; /* in its hash bucket */
@@ -87,75 +80,12 @@ static int random_take(random_pool *pool, u8 *out, u32 length)
     return 0;
 }
 
-/* --- hashes ------------------------------------------------------------------------------------------------------ */
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* SHA*_Update: HMAC without an allocation per packet */
-
-static void hash_start(const sa *a, hash_state *h)
+/* The ICV over `length` bytes from the SPI on and, with ESN, the high half of the number. */
+static void sa_icv(const sa *a, const u8 *esp, size_t length, u32 high, u8 *icv)
 {
-    switch (a->auth) {
-    case AUTH_SHA1: SHA1_Init(&h->sha1); break;
-    case AUTH_SHA256: SHA256_Init(&h->sha256); break;
-    case AUTH_SHA384: SHA384_Init(&h->sha512); break;
-    default: SHA512_Init(&h->sha512);
-    }
-}
-
-static void hash_update(const sa *a, hash_state *h, const u8 *data, size_t length)
-{
-    switch (a->auth) {
-    case AUTH_SHA1: SHA1_Update(&h->sha1, data, length); break;
-    case AUTH_SHA256: SHA256_Update(&h->sha256, data, length); break;
-    default: SHA512_Update(&h->sha512, data, length);
-    }
-}
-
-/* Puts the digest into `out` (64 bytes of room), gives its length. */
-static int hash_finish(const sa *a, hash_state *h, u8 *out)
-{
-    switch (a->auth) {
-    case AUTH_SHA1: SHA1_Final(out, &h->sha1); return 20;
-    case AUTH_SHA256: SHA256_Final(out, &h->sha256); return 32;
-    case AUTH_SHA384: SHA384_Final(out, &h->sha512); return 48;
-    default: SHA512_Final(out, &h->sha512); return 64;
-    }
-}
-
-#pragma GCC diagnostic pop
-
-static void hmac_prepare(sa *a)
-{
-    u8 pad[128], key[128] = {0};
-    size_t block = a->auth == AUTH_SHA1 || a->auth == AUTH_SHA256 ? 64 : 128;
-    memcpy(key, a->auth_key, (size_t)a->auth_key_length);
-    for (size_t i = 0; i < block; i++)
-        pad[i] = key[i] ^ 0x36;
-    hash_start(a, &a->inner);
-    hash_update(a, &a->inner, pad, block);
-    for (size_t i = 0; i < block; i++)
-        pad[i] = key[i] ^ 0x5c;
-    hash_start(a, &a->outer);
-    hash_update(a, &a->outer, pad, block);
-    OPENSSL_cleanse(pad, sizeof pad);
-    OPENSSL_cleanse(key, sizeof key);
-}
-
-/* The ICV (a->icv bytes) over `length` bytes from the SPI on and, with ESN, the high half of the number. */
-static void hmac_icv(const sa *a, const u8 *esp, size_t length, u32 high, u8 *icv)
-{
-    u8 digest[64], word[4];
-    hash_state h = a->inner;
-    hash_update(a, &h, esp, length);
-    if (a->esn) {
-        put32(word, high);
-        hash_update(a, &h, word, 4);
-    }
-    int size = hash_finish(a, &h, digest);
-    h = a->outer;
-    hash_update(a, &h, digest, (size_t)size);
-    hash_finish(a, &h, digest);
-    memcpy(icv, digest, (size_t)a->icv);
+    u8 word[4];
+    put32(word, high);
+    hmac_two(a->auth, &a->inner, &a->outer, esp, length, word, a->esn ? 4 : 0, icv, (size_t)a->icv);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
@@ -229,7 +159,7 @@ static int sa_prepare(sa *a)
         EVP_CIPHER_CTX_set_padding(a->cipher, 0);
     }
     if (!a->aead && a->auth && a->auth != AUTH_NULL)
-        hmac_prepare(a);
+        hmac_prepare(a->auth, a->auth_key, (size_t)a->auth_key_length, &a->inner, &a->outer);
     if (!a->outbound && a->window &&
         replay_start(&a->window_state, a->window, a->esn, (a->flags & FLAG_CYCSEQ) != 0, a->traffic->received_high))
         return -1;
@@ -338,7 +268,7 @@ static enum drop sa_seal(sa *a, random_pool *pool, const u8 *head, u32 head_leng
     if (a->auth == AUTH_NULL)
         memset(icv, 0, 12);
     else if (a->auth)
-        hmac_icv(a, esp, (size_t)(icv - esp), high, icv);
+        sa_icv(a, esp, (size_t)(icv - esp), high, icv);
     return PASSED;
 }
 
@@ -391,7 +321,7 @@ static enum drop sa_decrypt(sa *a, u8 *esp, u32 length, stats *s, u32 *high_out)
     } else if (a->auth) {
         u8 wanted[32] = {0};
         if (a->auth != AUTH_NULL)
-            hmac_icv(a, esp, (size_t)(icv - esp), high, wanted);
+            sa_icv(a, esp, (size_t)(icv - esp), high, wanted);
         authentic = CRYPTO_memcmp(wanted, icv, (size_t)a->icv) == 0;
     }
     s->encryption[a->enc]++;

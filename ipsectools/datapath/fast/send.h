@@ -1,0 +1,263 @@
+/* A batch of sealed packets on its way to the sockets: raw ESP, or UDP, there in trains where the kernel takes them. */
+#ifndef IPSECTOOLS_SEND_H
+#define IPSECTOOLS_SEND_H
+
+#include "engine.h"
+
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+enum { UDP_TRAIN = 64, UDP_TRAIN_BYTES = 65000, UDP_HEADER = 8 };
+
+/* --- sending ----------------------------------------------------------------------------------------------------- */
+
+static enum drop drop_of_errno(int error)
+{
+    switch (error) {
+    case EAGAIN: case ENOBUFS: case ENOMEM: return DROP_OUT_WIRE_FULL;
+    case ENETUNREACH: case EHOSTUNREACH: case ENETDOWN: return DROP_OUT_NO_ROUTE;
+    case EINVAL: case EADDRNOTAVAIL: case EAFNOSUPPORT: return DROP_OUT_ADDRESS;
+    default: return DROP_OUT_WIRE_ERROR;
+    }
+}
+
+static void refused(worker *w, const outgoing *o, int error)
+{
+    enum drop reason = drop_of_errno(error);
+    if (error == EMSGSIZE) {
+        engine *e = w->engine;
+        int told = o->quote && e->hooks.too_big(e, o->interface, o->sa, o->quote, o->quote_length);
+        reason = told ? DROP_OUT_MTU : DROP_OUT_FRAGMENTATION;
+    }
+    o->interface->oerrors += w->engine->oerrors[reason];
+    count_drop(w, reason, o->version == 6, 1);
+}
+
+static void *add_control(struct msghdr *m, u8 *buffer, int level, int type, const void *data, size_t length)
+{
+    struct cmsghdr *c = (struct cmsghdr *)(buffer + m->msg_controllen);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(length);
+    memcpy(CMSG_DATA(c), data, length);
+    m->msg_control = buffer;
+    m->msg_controllen += CMSG_SPACE(length);
+    return c;
+}
+
+/* What the kernel has to know of one message beside its bytes: source, TOS, routing table. */
+static void describe(worker *w, int slot, const outgoing *o, int raw)
+{
+    struct msghdr *m = &w->messages[slot].msg_hdr;
+    u8 *buffer = w->control[slot];
+    sa *a = o->sa;
+    memset(m, 0, sizeof *m);
+    m->msg_name = &a->peer;
+    m->msg_namelen = a->peer_length;
+    m->msg_iov = &w->pieces[slot];
+    m->msg_iovlen = 1;
+    if (a->family == 4) {
+        if (raw) {
+            struct in_pktinfo info = {0};
+            memcpy(&info.ipi_spec_dst, a->src, 4);
+            add_control(m, buffer, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+        }
+        if (o->tos) {
+            int tos = o->tos;
+            add_control(m, buffer, IPPROTO_IP, IP_TOS, &tos, sizeof tos);
+        }
+    } else {
+        if (raw) {
+            struct in6_pktinfo info = {0};
+            memcpy(&info.ipi6_addr, a->src, 16);
+            add_control(m, buffer, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+        }
+        if (o->tos) {
+            int tos = o->tos;
+            add_control(m, buffer, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
+        }
+    }
+    if (o->interface->fib)
+        add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->fib, sizeof o->interface->fib);
+}
+
+/* Sends messages [0, count), of which number i carries packets first[i]..first[i+1]-1 of the batch. */
+static void send_messages(worker *w, int fd, int count, const u8 *first)
+{
+    int done = 0, patience = 4;
+    while (done < count) {
+        int sent = sendmmsg(fd, w->messages + done, (unsigned)(count - done), MSG_DONTWAIT);
+        if (sent > 0) {
+            w->stats.sent += (u64)(first[done + sent] - first[done]);
+            done += sent;
+            continue;
+        }
+        if (errno == EINTR)
+            continue;
+        if (errno == EAGAIN && patience-- > 0) {
+            struct pollfd p = {fd, POLLOUT, 0};
+            poll(&p, 1, 2);
+            continue;
+        }
+        int error = errno;
+        for (int i = first[done]; i < first[done + 1]; i++)
+            refused(w, &w->batch[i], error);
+        done++;
+    }
+}
+
+/* Packets [from, to) of the batch, all raw ESP over one socket. */
+static void send_raw(worker *w, int fd, u32 from, u32 to)
+{
+    u8 first[BATCH + 1];
+    int count = 0;
+    for (u32 i = from; i < to; i++, count++) {
+        w->pieces[count].iov_base = w->batch[i].data;
+        w->pieces[count].iov_len = w->batch[i].length;
+        describe(w, count, &w->batch[i], 1);
+        first[count] = (u8)i;
+    }
+    first[count] = (u8)to;
+    send_messages(w, fd, count, first);
+}
+
+/* One UDP packet at a time; over a raw socket with a header made here if the port is somebody else's. */
+static void send_datagrams(worker *w, endpoint *p, u32 from, u32 to)
+{
+    u8 first[BATCH + 1];
+    int count = 0;
+    for (u32 i = from; i < to; i++, count++) {
+        outgoing *o = &w->batch[i];
+        w->pieces[count].iov_base = o->data;
+        w->pieces[count].iov_len = o->length;
+        describe(w, count, o, 0);
+        if (p->shared) {
+            struct sockaddr_storage *name = &w->names[count];
+            *name = o->sa->peer;
+            if (name->ss_family == AF_INET6)
+                ((struct sockaddr_in6 *)name)->sin6_port = 0; /* a raw socket takes it for a protocol */
+            w->messages[count].msg_hdr.msg_name = name;
+            u8 *header = o->data - UDP_HEADER; /* room kept by `seal_into_batch` */
+            put16(header, o->sa->sport);
+            put16(header + 2, o->sa->dport);
+            put16(header + 4, o->length + UDP_HEADER);
+            put16(header + 6, 0);
+            w->pieces[count].iov_base = header;
+            w->pieces[count].iov_len += UDP_HEADER;
+        }
+        first[count] = (u8)i;
+    }
+    first[count] = (u8)to;
+    send_messages(w, p->fd, count, first);
+}
+
+static void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
+/* Trains of packets of one length (the last may be shorter), each one message that the kernel or the NIC cuts. */
+static void send_trains(worker *w, endpoint *p, u32 from, u32 to)
+{
+    u8 first[BATCH + 1];
+    int count = 0, piece = 0;
+    for (u32 i = from; i < to;) {
+        u32 size = w->batch[i].length, bytes = 0, start = i;
+        describe(w, count, &w->batch[i], 0);
+        struct msghdr *m = &w->messages[count].msg_hdr;
+        m->msg_iov = &w->pieces[piece];
+        while (i < to && i - start < UDP_TRAIN && bytes + w->batch[i].length <= UDP_TRAIN_BYTES && w->batch[i].length <= size) {
+            u32 length = w->batch[i].length;
+            w->pieces[piece].iov_base = w->batch[i].data;
+            w->pieces[piece++].iov_len = length;
+            bytes += length;
+            i++;
+            if (length < size)
+                break;
+        }
+        m->msg_iovlen = i - start;
+        if (i - start > 1) {
+            u16 segment = (u16)size;
+            add_control(m, w->control[count], SOL_UDP, UDP_SEGMENT, &segment, sizeof segment);
+        }
+        first[count++] = (u8)start;
+    }
+    first[count] = (u8)to;
+    int done = 0, patience = 4;
+    while (done < count) {
+        int sent = sendmmsg(p->fd, w->messages + done, (unsigned)(count - done), MSG_DONTWAIT);
+        if (sent > 0) {
+            w->stats.sent += (u64)(first[done + sent] - first[done]);
+            done += sent;
+        } else if (errno == EAGAIN && patience-- > 0) {
+            struct pollfd wait = {p->fd, POLLOUT, 0};
+            poll(&wait, 1, 2);
+        } else if (errno != EINTR) {
+            /* Packets longer than the link's MTU are refused as a train, and so are all by a device without the means. */
+            u32 next = first[done], end = first[count];
+            if (p->family == 4 && !p->unchecked)
+                set_option(p->fd, SOL_SOCKET, SO_NO_CHECK, p->unchecked = 1);
+            send_datagrams(w, p, next, end);
+            return;
+        }
+    }
+}
+
+static void send_encap(worker *w, u32 from, u32 to)
+{
+    outgoing *o = &w->batch[from];
+    endpoint *p = o->interface->encap;
+    if (!p) {
+        for (u32 i = from; i < to; i++)
+            refused(w, &w->batch[i], EADDRNOTAVAIL);
+        return;
+    }
+    int train = 0;
+    for (u32 i = from + 1; i < to && !p->shared; i++)
+        train |= w->batch[i].length <= w->batch[i - 1].length;
+    pthread_mutex_lock(&p->lock);
+    if (p->family == 4) {
+        /* A UDP checksum of zero, as RFC 3948 wants it; but the kernel cuts trains only if it may compute one. */
+        if (p->df != o->df)
+            set_option(p->fd, IPPROTO_IP, IP_MTU_DISCOVER, (p->df = o->df) ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+        if (!p->shared && p->unchecked == train)
+            set_option(p->fd, SOL_SOCKET, SO_NO_CHECK, p->unchecked = !train);
+    }
+    if (train)
+        send_trains(w, p, from, to);
+    else
+        send_datagrams(w, p, from, to);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Whether two packets may leave by the same system call. */
+static inline int same_way(const outgoing *a, const outgoing *b)
+{
+    if (a->sa->family != b->sa->family || a->sa->natt != b->sa->natt || a->df != b->df)
+        return 0;
+    return !a->sa->natt || (a->sa == b->sa && a->tos == b->tos && a->interface == b->interface);
+}
+
+static void flush_out(worker *w)
+{
+    u32 count = w->batched;
+    if (w->engine->in_memory && count) {
+        w->engine->hooks.send(w);
+    } else {
+        for (u32 from = 0, to; from < count; from = to) {
+            outgoing *o = &w->batch[from];
+            for (to = from + 1; to < count && same_way(o, &w->batch[to]);)
+                to++;
+            if (o->sa->natt)
+                send_encap(w, from, to);
+            else
+                send_raw(w, o->sa->family == 6 ? w->raw6 : o->df ? w->raw4_df : w->raw4, from, to);
+        }
+    }
+    w->batched = w->tx_used = 0;
+}
+
+#endif
