@@ -13,6 +13,7 @@ from __future__ import annotations
 import _socket
 import os
 from _collections import deque  # type: ignore[import-not-found]  # the one in C, without the module around it
+from select import POLLIN, POLLOUT, poll
 from sys import byteorder
 from time import monotonic, sleep
 
@@ -316,11 +317,14 @@ class PfkeyConnection:
         connection = self._socket
         assert connection is not None
         try:
-            connection.settimeout(PATIENCE)
-            connection.send(message)
-            self._ahead += 1
-        except TimeoutError:
-            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
+            while True:
+                try:
+                    connection.send(message)
+                    self._ahead += 1
+                    return
+                except BlockingIOError:
+                    if not self._wait(POLLOUT, PATIENCE):
+                        raise ClientError(f"ipsecd does not answer ({self._directory})") from None
         except OSError as error:
             if error.errno != 90:  # EMSGSIZE: longer than a packet of the socket can be
                 raise ClientError("ipsecd ended during a request") from None
@@ -329,7 +333,7 @@ class PfkeyConnection:
             self._results.append(from_host(90))
 
     def finish(self) -> int:
-        """The result, as of `send`, of the oldest request sent ahead; its replies are there then. Raises ClientError."""
+        """What `send` gives, of the oldest request sent ahead. Its replies are there then. Raises ClientError."""
         while not self._results:
             self._wait_for_result()
         return int(self._results.popleft())
@@ -341,14 +345,9 @@ class PfkeyConnection:
 
     def _take_packet(self, timeout: float) -> bool:
         """Waits for a packet while requests are under way; whether it was an acknowledgement. Raises ClientError."""
-        assert self._socket is not None
-        try:
-            self._socket.settimeout(timeout)
-            packet = self._socket.recv(LARGEST_MESSAGE)
-        except TimeoutError:
-            raise ClientError(f"ipsecd does not answer ({self._directory})") from None
-        except OSError:
-            packet = b""
+        packet = self._packet(timeout)
+        if packet is None:
+            raise ClientError(f"ipsecd does not answer ({self._directory})")
         if not packet:
             raise ClientError("ipsecd ended during a request")
         if len(packet) == 4:
@@ -357,6 +356,26 @@ class PfkeyConnection:
             return True
         self._inbox.append(packet)
         return False
+
+    def _packet(self, timeout: float | None) -> bytes | None:
+        """The next packet of the socket; None after `timeout` seconds, empty if ipsecd is gone."""
+        # The socket does not block: asking first and waiting then takes one system call when much is there.
+        assert self._socket is not None
+        try:
+            while True:
+                try:
+                    return self._socket.recv(LARGEST_MESSAGE)
+                except BlockingIOError:
+                    if not self._wait(POLLIN, timeout):
+                        return None
+        except OSError:
+            return b""
+
+    def _wait(self, event: int, timeout: float | None) -> bool:
+        assert self._socket is not None
+        waiter = poll()
+        waiter.register(self._socket, event)
+        return bool(waiter.poll(None if timeout is None else timeout * 1000))
 
     def receive(self, timeout: float | None) -> bytes | None:
         """The next message; None after `timeout` seconds (None: waits for ever).
@@ -375,17 +394,13 @@ class PfkeyConnection:
             return None
         deadline = None if timeout is None else monotonic() + timeout
         while True:
-            try:
-                self._socket.settimeout(deadline and max(0.0, deadline - monotonic()))
-                message = self._socket.recv(LARGEST_MESSAGE)
-            except (TimeoutError, BlockingIOError):
+            packet = self._packet(None if deadline is None else max(0.0, deadline - monotonic()))
+            if packet is None:
                 return None
-            except OSError:
-                message = b""
-            if not message:
+            if not packet:
                 raise ClientError("ipsecd ended")
-            if len(message) >= 16:
-                return message
+            if len(packet) >= 16:
+                return packet
 
     def fileno(self) -> int:
         """A descriptor that is readable when a message has come; only of a connection opened with `served`."""
@@ -424,6 +439,7 @@ class PfkeyConnection:
             try:
                 owner.send(hello)
                 if owner.recv(4):
+                    owner.setblocking(False)
                     self._socket = owner
                     return
             except OSError:

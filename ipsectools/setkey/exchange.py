@@ -1,4 +1,7 @@
-"""One request and its answers, and what setkey prints of them.
+"""Requests and their answers, and what setkey prints of them.
+
+The requests of a script go ahead while the answers to earlier ones are on their way; what is printed, and its order, is
+as if each had been answered before the next.
 
 FreeBSD's setkey takes whatever arrives next for its answer (neither sender nor type is compared), until a message
 without error has sequence number 0 or an error was printed; it waits a second at most for each.
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 TIMEOUT = 1.0
 """Seconds to wait for an answer."""
 
+MOST_AHEAD = 32
+LONGEST_AHEAD = 1024
+"""Requests under way at the most, and bytes of one that may go ahead: so many always fit into the socket."""
+
 SHORT_HEADER = "time p   s spi      ltime   src -> dst\n"
 
 _NOTHING = {
@@ -34,7 +41,8 @@ _NOTHING = {
     c.SADB_DUMP: "No SAD entries",
     c.SADB_X_SPDDUMP: "No SPD entries",
 }
-_PRINTED = frozenset([c.SADB_GET, c.SADB_DUMP, c.SADB_X_SPDDUMP])
+_DUMPS = frozenset([c.SADB_DUMP, c.SADB_X_SPDDUMP])
+_PRINTED = _DUMPS | {c.SADB_GET}
 
 
 class Options:
@@ -54,12 +62,13 @@ class Options:
 class Exchange:
     """The way of setkey's requests to the kernel. `pid` is this process's."""
 
-    __slots__ = ("_door", "_loud", "_options", "_output", "pid")
+    __slots__ = ("_ahead", "_door", "_loud", "_options", "_output", "pid")
 
     def __init__(self, door: Door, output: Output, options: Options, pid: int | None = None) -> None:
         self._door = door
         self._output = output
         self._options = options
+        self._ahead: list[int | None] = []  # the lines of the requests under way
         self._loud = options.loop or options.verbose or options.hexadecimal
         self.pid = os.getpid() if pid is None else pid
 
@@ -88,6 +97,22 @@ class Exchange:
         else:
             self._once(message, line)
 
+    def request_ahead(self, message: bytes, line: int | None) -> None:
+        """As `request`, but what its answer deserves may be printed later, at `catch_up` at the latest."""
+        if self._loud or len(message) > LONGEST_AHEAD or message[1] in _PRINTED:
+            self.catch_up()
+            self.request(message, line)
+            return
+        self._door.send_ahead(message)
+        self._ahead.append(line)
+        if len(self._ahead) >= MOST_AHEAD:
+            self._finish(self._ahead.pop(0))
+
+    def catch_up(self) -> None:
+        """Waits for the answers to all requests. To be called before anything else is printed or waited for."""
+        while self._ahead:
+            self._finish(self._ahead.pop(0))
+
     def _request_loudly(self, message: bytes, line: int | None) -> None:
         from ipsectools.setkey import kdebug
 
@@ -109,27 +134,42 @@ class Exchange:
         if len(message) > LARGEST_BYTES:
             self._output.write_error(f"send: {strerror(ENOBUFS)}\n")
             return
-        number = self._door.send(message)
-        if number:
-            self._output.write_error(f"send: {strerror(number)}\n")
-            return
+        self._door.send_ahead(message)
+        if message[1] in _DUMPS:  # printed while more of it comes
+            came = self._answers(line)
+            self._report(came, self._door.finish())
+        else:
+            self._finish(line)
+
+    def _finish(self, line: int | None) -> None:
+        """Does with the answers to the oldest request under way what they deserve."""
+        number = self._door.finish()
+        self._report(not number and self._answers(line), number)
+
+    def _report(self, came: bool, number: int) -> None:
+        """What to say if no answer came: why the request was refused, or that there is none."""
+        if not came:
+            text = f"send: {strerror(number)}" if number else f"recv: {strerror(EAGAIN)}"
+            self._output.write_error(text + "\n")
+
+    def _answers(self, line: int | None) -> bool:
+        """Prints the answers to a request; False if one did not come."""
         receive = self._door.receive
         verbose = self._options.verbose
         while True:
             reply = receive(TIMEOUT)
             if reply is None:
-                self._output.write_error(f"recv: {strerror(EAGAIN)}\n")
-                return
+                return False
             if len(reply) < 16 or int.from_bytes(reply[4:6], _BYTEORDER) * 8 != len(reply):
                 self._output.write_error("setkey: invalid keymsg length\n")
-                return
+                return True
             if verbose:
                 from ipsectools.setkey import kdebug
 
                 self._output.write(kdebug.message(reply) + "\n")
             if reply[2]:
                 self._print_error(reply, line)
-                return
+                return True
             last = reply[8:12] == b"\0\0\0\0"
             if reply[1] in _PRINTED:
                 try:
@@ -137,7 +177,7 @@ class Exchange:
                 except (StructError, IndexError, ValueError):  # an extension shorter than what it is
                     self._output.write(f"{INVALID_MESSAGE}\n")
             if last:
-                return
+                return True
 
     def _print_error(self, reply: bytes, line: int | None) -> None:
         kind, number = reply[1], reply[2]

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
         def send(self, message: bytes) -> int:
             """0, or FreeBSD's errno with which the write fails."""
 
+        def send_ahead(self, message: bytes) -> None:
+            """Sends without waiting; the result comes from `finish`, one for each, in order."""
+
+        def finish(self) -> int:
+            """The result of the oldest message sent ahead, as `send` gives it."""
+
         def receive(self, timeout: float | None) -> bytes | None:
             """The next message, or None if none came for `timeout` seconds (None: waits for ever)."""
 
@@ -45,6 +51,15 @@ class Door:
         number = self._connection.send(message)
         self.opened = True
         return number
+
+    def send_ahead(self, message: bytes) -> None:
+        """Gives the kernel a message and does not wait. Raises ClientError."""
+        self._connection.send_ahead(message)
+        self.opened = True
+
+    def finish(self) -> int:
+        """The result, as of `send`, of the oldest message sent ahead. Raises ClientError."""
+        return self._connection.finish()
 
     def receive(self, timeout: float | None) -> bytes | None:
         """The next message; None if none came for `timeout` seconds (None: waits). Raises ClientError."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ipsectools.setkey.exchange import Exchange
     from ipsectools.setkey.kernel_door import Door
-    from ipsectools.setkey.output import Output
+    from ipsectools.setkey.output import InOrder, Output
     from ipsectools.setkey.statements import Statement
 
 USAGE = """\
@@ -245,6 +245,7 @@ def _script(line: CommandLine, door: Door, exchange: Exchange, output: Output) -
     from ipsectools.daemon.client import ClientError
     from ipsectools.setkey.addresses import Resolver
     from ipsectools.setkey.algorithms import Algorithms
+    from ipsectools.setkey.output import InOrder
     from ipsectools.setkey.script import Script
     from ipsectools.setkey.statements import messages
 
@@ -263,11 +264,14 @@ def _script(line: CommandLine, door: Door, exchange: Exchange, output: Output) -
         sent = False
         for message in messages(statement, exchange.pid):
             sent = True
-            exchange.request(message, line_number)
+            exchange.request_ahead(message, line_number)
         return sent
 
-    script = Script(_reader(line.source, output), output, Resolver(door.interface_index), algorithms, execute)
-    return script.run()
+    ordered = InOrder(output, exchange.catch_up)
+    script = Script(_reader(line.source, ordered), ordered, Resolver(door.interface_index), algorithms, execute)
+    status = script.run()
+    exchange.catch_up()
+    return status
 
 
 def _check(line: CommandLine, output: Output) -> int:
@@ -278,7 +282,7 @@ def _check(line: CommandLine, output: Output) -> int:
     return check(_reader(line.source, output), output)
 
 
-def _reader(source: int | bytes, output: Output) -> Callable[[int], bytes]:
+def _reader(source: int | bytes, output: Output | InOrder) -> Callable[[int], bytes]:
     """How to read the script. A failing read ends the program as flex does."""
     if isinstance(source, bytes):
         rest = [source]

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LARGE = 1 << 15
 
 
@@ -48,3 +52,25 @@ class Output:
                 data = data[os.write(self._error_descriptor, data) :]
         except OSError:
             pass
+
+
+class InOrder:
+    """An Output for who has to let others write first: calls `before`, then does the same to `output`."""
+
+    __slots__ = ("_before", "_output")
+
+    def __init__(self, output: Output, before: Callable[[], None]) -> None:
+        self._output = output
+        self._before = before
+
+    def write(self, text: str) -> None:
+        self._before()
+        self._output.write(text)
+
+    def write_error(self, text: str) -> None:
+        self._before()
+        self._output.write_error(text)
+
+    def flush(self) -> None:
+        self._before()
+        self._output.flush()

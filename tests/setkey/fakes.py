@@ -67,6 +67,7 @@ class FakeDoor:
         self.answer = answer or (lambda message: [message])
         self.sent: list[bytes] = []
         self.inbox: list[bytes] = []
+        self.results: list[int] = []
         self.interfaces = {1: "em0", 2: "lo0", 5: "ipsec0"}
         self.served: bool | None = None
         self.closed = False
@@ -75,6 +76,12 @@ class FakeDoor:
     def open(self, served: bool) -> FakeDoor:
         self.served = served
         return self
+
+    def send_ahead(self, message: bytes) -> None:
+        self.results.append(self.send(message))
+
+    def finish(self) -> int:
+        return self.results.pop(0)
 
     def send(self, message: bytes) -> int:
         if message[1] == c.SADB_REGISTER:
@@ -106,6 +113,17 @@ class Recording(FakeDoor):
     def __init__(self, lines: Iterable[str]) -> None:
         super().__init__()
         self.lines = list(lines)
+        self.ahead: list[bytes] = []
+
+    # It was recorded by a setkey that waited for each answer: what is sent ahead waits here for its turn.
+
+    def send_ahead(self, message: bytes) -> None:
+        self.ahead.append(message)
+        if message[1] in (c.SADB_DUMP, c.SADB_X_SPDDUMP):
+            self.results.append(self.send(self.ahead.pop()))
+
+    def finish(self) -> int:
+        return self.results.pop() if self.results else self.send(self.ahead.pop(0))
 
     def send(self, message: bytes) -> int:
         assert self.lines, f"not recorded: {message.hex()}"

@@ -218,16 +218,48 @@ def test_register_is_refused() -> None:
     assert script("flush;", Refusing()) == (255, "", "setkey: Operation not permitted\n")
 
 
+def test_answers_and_errors_come_in_the_order_of_the_statements() -> None:
+    door = FakeDoor(lambda message: [message[:2] + b"\x11" + message[3:]])
+    text = "flush;\nspdflush;\nadd 10.0.0.1 10.0.0.2 esp 4096 -E null junk;\nflush;\n"
+    assert script(text, door).stdout == (
+        "The result of line 1: File exists.\nThe result of line 2: File exists.\n"
+        "line 3: syntax error at [junk]\nparse failed, line 3.\n"
+    )
+
+
+def test_a_dump_waits_for_the_answers_before_it() -> None:
+    order: list[str] = []
+
+    class Slow(FakeDoor):
+        def send_ahead(self, message: bytes) -> None:
+            order.append(f"send {message[1]}")
+            super().send_ahead(message)
+
+        def finish(self) -> int:
+            order.append("finish")
+            return super().finish()
+
+    script("flush; spdflush; dump; flush;", Slow())
+    flush, spdflush, dump = (f"send {kind}" for kind in (c.SADB_FLUSH, c.SADB_X_SPDFLUSH, c.SADB_DUMP))
+    assert order == [flush, spdflush, "finish", "finish", dump, "finish", flush, "finish"]
+
+
+def test_many_refusals_are_told_with_their_lines() -> None:
+    door = FakeDoor(lambda message: [message[:2] + b"\x11" + message[3:]])
+    expected = "".join(f"The result of line {line}: File exists.\n" for line in range(1, 201))
+    assert script("flush;\n" * 200, door).stdout == expected
+
+
 def test_the_kernel_goes_away() -> None:
     class Dying(FakeDoor):
         def receive(self, timeout: float | None) -> bytes | None:
-            if len(self.sent) == 2:
+            if len(self.sent) >= 2:
                 raise ClientError("ipsecd ended")
             return super().receive(timeout)
 
     door = Dying()
     assert script("flush; flush; flush;", door) == (1, "", "setkey: ipsecd ended\n")
-    assert len(door.sent) == 2
+    assert len(door.sent) == 3  # the last ones were on their way
     assert door.closed
 
 
