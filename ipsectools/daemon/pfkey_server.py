@@ -27,7 +27,7 @@ from ipsectools.pfkey import linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ipsectools.daemon.loop import Loop
     from ipsectools.kernel.kernel import Kernel
@@ -35,14 +35,15 @@ if TYPE_CHECKING:
 MOST_CLIENTS = 128
 SMALLEST_BUFFER = 8192
 LARGEST_BUFFER = 16 << 20
-LARGEST_ANSWER = 256 << 20
-"""Bytes of answers to one request (a dump) that are kept for a client; what is beyond is lost."""
 
 _WRITES_AT_A_TIME = 16
+_MESSAGES_AT_A_TIME = 256
+"""What one client gets before others have their turn."""
 _ACKNOWLEDGEMENT = 4
 _MUCH = 64 << 10
 """Bytes of replies from which on a client with the preload library gets the acknowledgement before them: it reads
-nothing until its write returns, and so many might not fit into the connection."""
+nothing until its write returns, and so many might not fit into the connection. Also how much of a dump is made at once;
+the rest is made as the client reads."""
 
 
 class PfkeyServer:
@@ -101,6 +102,7 @@ class PfkeyClient:
         "_queue",
         "_queued",
         "_server",
+        "_streaming",
         "_told",
     )
 
@@ -113,11 +115,12 @@ class PfkeyClient:
         self._adopt = False
         self._linux = False
         self._buffer = DEFAULT_RECEIVE_BUFFER
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | Iterator[bytes]] = deque()
         self._queued = 0
+        self._streaming = False
         self._asking = False
         self._told = False
-        self._door = server.kernel.open_pfkey(self._deliver)
+        self._door = server.kernel.open_pfkey(self._deliver, self._deliver_stream)
         server.clients.add(self)
         server.loop.add(self._descriptor, self._handle)
         self._handle(READ)
@@ -132,30 +135,67 @@ class PfkeyClient:
         self._door.close()
 
     def flush(self) -> None:
-        """Sends what the connection takes. While more than the buffer's worth waits, the client is not read."""
+        """Sends what the connection takes, or as much as is one client's turn."""
         self._told = False
         if self._connection.fileno() < 0:
             return
-        queue = self._queue
         try:
-            while queue:
-                self._connection.send(queue[0])
-                self._queued -= len(queue.popleft())
+            for _ in range(_MESSAGES_AT_A_TIME):
+                if not self._send_one():
+                    break
         except BlockingIOError:
-            self._server.loop.modify(self._descriptor, WRITE | (0 if self._queued > self._buffer else READ))
-            return
+            pass
         except OSError:
             self.close()
             return
-        self._server.loop.modify(self._descriptor, READ)
+        if self._queue:
+            self._server.loop.modify(self._descriptor, WRITE | (0 if self._is_behind() else READ))
+        else:
+            self._server.loop.modify(self._descriptor, READ)
+
+    def _send_one(self) -> bool:
+        """Sends the next message; False if there is none. Raises OSError."""
+        queue = self._queue
+        while queue:
+            first = queue[0]
+            if isinstance(first, bytes):
+                self._connection.send(first)
+                queue.popleft()
+                self._queued -= len(first)
+                return True
+            following = next(first, None)
+            if following is None:
+                queue.popleft()
+                self._streaming = False
+            else:
+                following = self._in_its_dialect(following)
+                queue.appendleft(following)
+                self._queued += len(following)
+        return False
+
+    def _is_behind(self) -> bool:
+        """While more than the buffer's worth waits, or a dump, the client is not read."""
+        return self._streaming or self._queued > self._buffer
+
+    def _in_its_dialect(self, message: bytes) -> bytes:
+        return linux.from_freebsd(message) if self._linux else message
 
     def _deliver(self, message: bytes) -> bool:
-        # The answers to one's own request wait for one, however long a dump is: not until they are taken is the
-        # next request read. What others cause is lost when the buffer is full.
-        if self._queued + len(message) > (LARGEST_ANSWER if self._asking else self._buffer):
+        # The answers to one's own request wait for one: not until they are taken is the next request read. What others
+        # cause is lost when the buffer is full.
+        if not self._asking and self._queued + len(message) > self._buffer:
             return False
-        self._put(linux.from_freebsd(message) if self._linux else message)
+        self._put(self._in_its_dialect(message))
         return True
+
+    def _deliver_stream(self, messages: Iterator[bytes]) -> None:
+        before = self._queued
+        for message in messages:
+            self._put(self._in_its_dialect(message))
+            if self._queued - before > _MUCH:
+                self._queue.append(messages)
+                self._streaming = True
+                return
 
     def _put(self, packet: bytes) -> None:
         self._queue.append(packet)
@@ -170,7 +210,7 @@ class PfkeyClient:
         if not events & READ:
             return
         for _ in range(_WRITES_AT_A_TIME):
-            if self._connection.fileno() < 0 or self._queued > self._buffer:
+            if self._connection.fileno() < 0 or self._is_behind():
                 return
             try:
                 packet = self._connection.recv(LARGEST_MESSAGE)

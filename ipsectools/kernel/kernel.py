@@ -21,7 +21,7 @@ from ipsectools.kernel.sysctl import Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Any, Protocol
 
@@ -213,9 +213,16 @@ class Kernel:
         with self.request(now):
             return control.perform(self, op, args, privileged)
 
-    def open_pfkey(self, deliver: Callable[[bytes], bool]) -> PfkeySocket:
-        """A PF_KEY socket; what is sent to it goes to `deliver`, which says False if it has no room."""
-        return PfkeySocket(self, self.engine.open_socket(deliver))
+    def open_pfkey(
+        self, deliver: Callable[[bytes], bool], deliver_stream: Callable[[Iterator[bytes]], None] | None = None
+    ) -> PfkeySocket:
+        """A PF_KEY socket; what is sent to it goes to `deliver`, which says False if it has no room.
+
+        `deliver_stream`, if given, gets the messages of a dump, to draw them as the reader takes them.
+        """
+        socket = self.engine.open_socket(deliver)
+        socket.deliver_stream = deliver_stream
+        return PfkeySocket(self, socket)
 
     def tick(self, now: float) -> None:
         """Lets the timers fire that are due; to be called once a second. Raises KernelError if nothing can be kept."""

@@ -20,10 +20,12 @@ def message(kind: int, text: bytes = b"") -> bytes:
 
 
 class FakeSocket:
-    def __init__(self, kernel, deliver):
+    def __init__(self, kernel, deliver, deliver_stream):
         self.kernel = kernel
         self.deliver = deliver
+        self.deliver_stream = deliver_stream
         self.lost = 0
+        self.drawn = 0
 
     def send(self, data, now):
         kind = data[1] if len(data) > 1 else REFUSED
@@ -35,11 +37,15 @@ class FakeSocket:
             for other in [*(each for each in self.kernel.sockets if each is not self), self]:
                 other.lost += not other.deliver(data)
         elif kind == DUMP:
-            for each in self.kernel.dump:
-                self.lost += not self.deliver(each)
+            self.deliver_stream(self._draw(self.kernel.dump))
         else:
             self.lost += not self.deliver(data)
         return 0
+
+    def _draw(self, messages):
+        for each in messages:
+            self.drawn += 1
+            yield each
 
     def close(self):
         self.kernel.sockets.remove(self)
@@ -59,8 +65,8 @@ class FakeKernel:
             raise ZeroDivisionError("secret")
         raise KernelError(ENOENT, "no such op")
 
-    def open_pfkey(self, deliver):
-        self.sockets.append(FakeSocket(self, deliver))
+    def open_pfkey(self, deliver, deliver_stream=None):
+        self.sockets.append(FakeSocket(self, deliver, deliver_stream))
         return self.sockets[-1]
 
 

@@ -215,6 +215,47 @@ def test_a_dump_loses_nothing_however_slowly_it_is_read(served):
     assert served.kernel.sockets[0].lost == 0
 
 
+def test_a_dump_is_made_as_it_is_read(served):
+    served.kernel.dump = [message(DUMP, str(n).encode()) for n in range(30_000)]
+    slow = served.connect("pfkey")
+    slow.send(message(DUMP))
+    other = served.connect("pfkey")
+    for _ in range(20):
+        other.send(message(OTHER))
+        assert other.recv(100) == message(OTHER)
+    assert 0 < served.kernel.sockets[0].drawn < 15_000
+    other.send(message(TO_ALL))  # comes to the slow one behind the dump
+    assert other.recv(100) == message(TO_ALL)
+    assert [slow.recv(100) for _ in range(30_000)] == served.kernel.dump
+    assert slow.recv(100) == message(TO_ALL)
+    slow.send(message(OTHER))
+    assert slow.recv(100) == message(OTHER)
+
+
+def test_a_linux_client_gets_the_acknowledgement_before_a_long_dump_and_after_a_short_one(served):
+    connection = served.connect("pfkey")
+    connection.send(client.HELLO + bytes([client.ACKNOWLEDGE | client.LINUX_DIALECT]))
+    for count in (10, 10_000):
+        served.kernel.dump = [message(DUMP)] * count
+        connection.send(message(DUMP))
+        got = [connection.recv(100) for _ in range(count + 1)]
+        assert got.index(ACKNOWLEDGED) == (count if count == 10 else 0)
+        assert got.count(message(DUMP)) == count
+
+
+def test_who_leaves_in_the_middle_of_a_dump_disturbs_nobody(served):
+    served.kernel.dump = [message(DUMP)] * 30_000
+    for _ in range(20):
+        leaving = served.connect("pfkey")
+        leaving.send(message(DUMP))
+        leaving.recv(100)
+        leaving.close()
+    other = served.connect("pfkey")
+    other.send(message(OTHER))
+    assert other.recv(100) == message(OTHER)
+    assert len(served.kernel.sockets) == 1 and not served.failures
+
+
 def test_who_does_not_read_its_dumps_is_not_read(served):
     served.kernel.dump = [message(DUMP)] * 20_000
     deaf = served.connect("pfkey")
