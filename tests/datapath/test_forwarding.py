@@ -150,12 +150,14 @@ def test_blocks_of_numbers_follow_each_other(core: str) -> None:
     from ipsectools.kernel.key.tables import FIRST_BLOCK
 
     host = Host(core)
+    host.forwarder.pump.set_relief(lambda: host.forwarder.handle_events(host.now))
     host.request(SADB_ADD, 1000, enc=20)
+    host.send(20)
     traffic = host.kernel.engine.sad.by_spi[1000].traffic
-    traffic.sequence = FIRST_BLOCK - 100
-    traffic.iv = FIRST_BLOCK - 100
+    traffic.sequence = traffic.sequence_limit - 100
+    traffic.iv = traffic.iv_limit - 100
     seen = set()
-    for _ in range(20):
+    for _ in range(19):
         host.send(20)
         host.forwarder.handle_events(host.now)
     for packet in host.wire.sent:
