@@ -14,6 +14,7 @@ from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
 from ipsectools.datapath.tables import Interface as Entry
 from ipsectools.errno import KernelError
+from ipsectools.kernel.key.validate import COUNTER_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -185,7 +186,9 @@ class Forwarder:
         if interface.tunnel is not None:
             src, dst = _packed(interface.tunnel.src), _packed(interface.tunnel.dst)
             chosen = self._kernel.engine.outbound_sa(src, dst, interface.reqid)
-            outbound = self._sas.get(chosen.spi) if chosen is not None else None
+            if chosen is not None:
+                self._reserve_first(chosen)
+                outbound = self._sas.get(chosen.spi)
         entry = Entry(
             interface.index,
             interface.name,
@@ -205,6 +208,17 @@ class Forwarder:
             self._waiting.add(interface.index)
         else:
             self._waiting.discard(interface.index)
+
+    def _reserve_first(self, sa: SecurityAssociation) -> None:
+        """An SA that will send has numbers before its first packet, which would have to wait for them."""
+        if sa.traffic.iv_limit or sa.no_send_reason or sa.encrypt not in COUNTER_MODE:
+            return
+        try:
+            with self._kernel.request(self._kernel.now):
+                self._kernel.engine.reserve(sa)
+        except KernelError:
+            return  # no room: its packets ask again
+        self.pump.grant(sa.traffic)
 
     def _forget_tunnel(self, index: int) -> None:
         key = self._tunnel_of.pop(index, None)

@@ -7,7 +7,8 @@ import pytest
 from ipsectools.kernel.key.counters import RECEIVE_BLOCK, RECEIVE_BLOCK_MAX
 from ipsectools.kernel.key.ledger import BLOCK, Ledger
 from ipsectools.kernel.key.sad import SecurityAssociation
-from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META
+from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META, TRAFFIC
+from ipsectools.kernel.key.validate import COUNTER_MODE
 from ipsectools.kernel.store import Store
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey.constants import (
@@ -48,7 +49,7 @@ class Sender:
 
     def send(self, sa: SecurityAssociation) -> None:
         traffic = sa.traffic
-        counts = bool(sa.ledger_key)
+        counts = sa.encrypt in COUNTER_MODE
         if traffic.sequence >= traffic.sequence_limit or (counts and traffic.iv >= traffic.iv_limit):
             self.driver.engine.reserve(sa)
             self.driver.store.commit()
@@ -75,7 +76,18 @@ def test_first_reservation(client: Client) -> None:
 def test_a_fresh_counter_key_starts_at_0(client: Client, encrypt: int, size: int) -> None:
     client.ask(add(key=bytes(size), encrypt=encrypt))
     traffic = sa_of(client).traffic
+    assert (traffic.iv, traffic.iv_limit) == (0, 0)
+    client.driver.engine.reserve(sa_of(client))
     assert (traffic.iv, traffic.iv_limit) == (0, BLOCK)
+
+
+def test_a_new_sa_is_one_row(client: Client) -> None:
+    """What only an SA that sends needs is written when it sends."""
+    rows = client.driver.store.rows
+    client.ask(gcm(0x1000))
+    assert not list(rows(TRAFFIC)) and not list(rows(LEDGER))
+    Sender(client.driver).send(sa_of(client))
+    assert len(list(rows(TRAFFIC))) == len(list(rows(LEDGER))) == 1
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -195,6 +207,7 @@ def test_blocks_run_out(client: Client) -> None:
     sender = Sender(client.driver)
     client.ask(gcm())
     traffic = sa_of(client).traffic
+    client.driver.engine.reserve(sa_of(client))
     traffic.sequence, traffic.iv = FIRST_BLOCK - 3, BLOCK - 3
     for _ in range(10):
         sender.send(sa_of(client))
@@ -207,6 +220,7 @@ def test_blocks_run_out(client: Client) -> None:
 def test_asking_early_loses_nothing(client: Client) -> None:
     client.ask(gcm())
     traffic = sa_of(client).traffic
+    client.driver.engine.reserve(sa_of(client))
     traffic.sequence, traffic.iv = FIRST_BLOCK // 2, BLOCK // 2
     client.driver.engine.reserve(sa_of(client))
     assert (traffic.sequence, traffic.sequence_limit) == (FIRST_BLOCK // 2, 2 * FIRST_BLOCK)
@@ -241,6 +255,8 @@ def test_two_sas_with_one_key_share_its_counter(client: Client) -> None:
     client.ask(gcm(0x1000))
     client.ask(gcm(0x1001))
     one, two = sa_of(client, 0x1000), sa_of(client, 0x1001)
+    client.driver.engine.reserve(one)
+    client.driver.engine.reserve(two)
     assert (one.traffic.iv, two.traffic.iv) == (0, BLOCK)
     one.traffic.iv, two.traffic.iv = BLOCK - 2, 2 * BLOCK - 2
     client.driver.engine.reserve(one)  # nothing behind its block is free: it uses that up first
@@ -259,6 +275,7 @@ def test_two_sas_with_one_key_share_its_counter(client: Client) -> None:
 def test_without_a_ledger_counter_keys_do_not_send(client: Client, damage: str) -> None:
     driver = client.driver
     client.ask(gcm())
+    driver.engine.reserve(sa_of(client))
     client.ask(add(0x1001))
     if damage == "secret gone":
         driver.store.delete(META, "ledger_secret")
@@ -279,6 +296,8 @@ def test_without_a_ledger_counter_keys_do_not_send(client: Client, damage: str) 
 def test_keys_are_not_in_the_ledger_nor_in_texts(client: Client) -> None:
     key = bytes(range(20))
     client.ask(gcm(key=key))
+    client.driver.engine.reserve(sa_of(client))
+    assert list(client.driver.store.rows(LEDGER))
     assert all(key not in bytes(row[0]) for row in client.driver.store.rows(LEDGER))
     assert key.hex() not in repr(sa_of(client))
 

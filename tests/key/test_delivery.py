@@ -229,6 +229,8 @@ def test_a_rollback_undoes_a_request(request_: bytes) -> None:
     before = client.ask(DUMP)
     other.take()
     sa = driver.engine.sad.by_spi[1000]
+    driver.engine.reserve(sa)
+    driver.store.commit()
     sa.traffic.sequence, sa.traffic.packets, sa.traffic.iv = 5, 5, 5
     traffic = sa.traffic
     driver.engine.reserve(sa)

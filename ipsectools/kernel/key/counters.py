@@ -4,6 +4,9 @@ Nothing is sent beyond `sequence_limit` and `iv_limit`, nothing accepted beyond 
 state file before it is in force. After an end without warning every SA continues at its limits, after a clean one at
 exactly what it had used.
 
+A counter-mode SA gets its first block of IVs when its first packet asks for it: most SAs, the inbound ones for a start,
+never need any, and a new SA is one row.
+
 An SA that continued at its limits and then did nothing is still uncertain at a clean end: its row is as old as before.
 `UNCERTAIN` keeps it so, for nobody knows what it used before the first end.
 """
@@ -70,6 +73,7 @@ class Counters:
             sa.saved_packets = traffic.packets
         else:
             traffic.sequence_limit = FIRST_BLOCK
+        self._find_obstacle(sa)
         self._hold_key(sa)
         if sa.alive and (not self._clean or sa.id in self._was_uncertain):
             self._continue_at_limits(sa)
@@ -98,26 +102,26 @@ class Counters:
             traffic.sequence_limit, traffic.iv_limit, traffic.received_limit = FIRST_BLOCK, 0, 0
         else:
             traffic.sequence_limit, traffic.received_limit, traffic.iv_limit = limits_of(row)
+        self._find_obstacle(sa)
         self._hold_key(sa)
 
     def start(self, sa: SecurityAssociation) -> None:
-        """First reservations of an SA that has become mature."""
+        """An SA has become mature."""
         sa.traffic.sequence_limit = FIRST_BLOCK
-        self._hold_key(sa)
-        if sa.ledger_key and not sa.no_send_reason:
-            sa.traffic.iv, sa.traffic.iv_limit = self.ledger.reserve(sa.ledger_key)
-            self._write(sa)
+        self._find_obstacle(sa)
 
-    def _hold_key(self, sa: SecurityAssociation) -> None:
+    def _find_obstacle(self, sa: SecurityAssociation) -> None:
+        """Finds out why nothing may be sent with the SA."""
         if sa.protocol != IPPROTO_ESP:
             return
         if not sa.usable:
             sa.no_send_reason = _OLD_ESP if sa.alive else ""
-            return
-        if sa.encrypt not in COUNTER_MODE:
-            return
-        sa.no_send_reason = self.ledger.unreadable
-        if not sa.no_send_reason:
+        elif sa.encrypt in COUNTER_MODE:
+            sa.no_send_reason = self.ledger.unreadable
+
+    def _hold_key(self, sa: SecurityAssociation) -> None:
+        """Keeps the ledger from forgetting the key of an SA that has taken IVs."""
+        if sa.traffic.iv_limit and not sa.ledger_key and not sa.no_send_reason:
             sa.ledger_key = self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
             self.ledger.hold(sa.ledger_key)
 
@@ -140,14 +144,19 @@ class Counters:
         traffic = sa.traffic
         if traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
             traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
-        if sa.ledger_key and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
-            mark = self.ledger.mark(sa.ledger_key)
-            used_up = traffic.iv >= traffic.iv_limit
-            if used_up or mark == traffic.iv_limit:
-                first, traffic.iv_limit = self.ledger.reserve(sa.ledger_key)
-                if used_up:
-                    traffic.iv = first
+        if sa.encrypt in COUNTER_MODE and not sa.no_send_reason and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
+            self._reserve_ivs(sa)
         self._write(sa)
+
+    def _reserve_ivs(self, sa: SecurityAssociation) -> None:
+        traffic = sa.traffic
+        fingerprint = sa.ledger_key or self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
+        used_up = traffic.iv >= traffic.iv_limit
+        if used_up or self.ledger.mark(fingerprint) == traffic.iv_limit:
+            first, traffic.iv_limit = self.ledger.reserve(fingerprint)
+            if used_up:
+                traffic.iv = first
+        self._hold_key(sa)
 
     def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:
         """Lets the data path accept sequence numbers up to and somewhat beyond `high`, once the caller has committed.
