@@ -54,3 +54,13 @@ def stop(directory: str | None = None) -> bool:
             return True
         sleep(0.005)
     raise client.ClientError(f"ipsecd does not end{ownership.describe_owner(directory)}")
+
+
+def fetch_link(name: str, vnet: str) -> None:
+    """Moves a host's link from the namespace `vnet` to this process's, as SIOCSIFRVNET would.
+
+    ipsecd has given up the right to enter other namespaces; who asks it may have that right. Raises KernelError.
+    """
+    from ipsectools.host.linux.namespaces import fetch_link as fetch
+
+    fetch(name, vnet)

@@ -12,13 +12,16 @@ _CLONE_NEWNET = 0x40000000
 
 def check(name: str) -> None:
     """Refuses, in the jail library's words, a name that no namespace has. A number is an id: the kernel judges it."""
-    if not _exists(name) and not (name.isascii() and name.isdecimal()):
+    if not exists(name) and not (name.isascii() and name.isdecimal()):
         raise _not_found(name)
 
 
 def attach(name: str) -> None:
-    """Moves this process into the namespace. Raises Fatal."""
-    if not _exists(name):
+    """Moves this process into the namespace. Raises Fatal.
+
+    A state directory that the environment names is the one of the namespace that is left: each has its own kernel.
+    """
+    if not exists(name):
         raise _not_found(name)
     try:
         descriptor = os.open(f"{DIRECTORY}/{name}", os.O_RDONLY | os.O_CLOEXEC)
@@ -28,9 +31,11 @@ def attach(name: str) -> None:
             os.close(descriptor)
     except OSError as error:
         raise fatal(f"cannot attach to jail: {_text(error)}") from None
+    os.environ.pop("IPSECTOOLS_STATE", None)
 
 
-def _exists(name: str) -> bool:
+def exists(name: str) -> bool:
+    """Whether a namespace has that name."""
     return name not in ("", ".", "..") and "/" not in name and os.path.exists(f"{DIRECTORY}/{name}")
 
 

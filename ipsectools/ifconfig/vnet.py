@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipsectools.errno import KernelError
+from ipsectools.errno import EPERM, KernelError
 from ipsectools.ifconfig.errors import fatal
 from ipsectools.ifconfig.registry import Keyword, register_keywords
 
@@ -26,7 +26,15 @@ def _reclaim(context: Context, keyword: Keyword, vnet: str) -> None:
 
     jail.check(vnet)
     try:
-        context.call("SIOCSIFRVNET", name=context.name, vnet=vnet)
+        try:
+            context.call("SIOCSIFRVNET", name=context.name, vnet=vnet)
+        except KernelError as error:
+            if error.errno != EPERM or not jail.exists(vnet):
+                raise
+            from ipsectools.daemon import manage
+
+            manage.fetch_link(context.name, vnet)
+            context.interface()  # now the kernel has seen it
     except KernelError as error:
         raise fatal(f"SIOCSIFRVNET({vnet}, {context.name})", error) from None
 

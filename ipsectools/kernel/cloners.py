@@ -19,6 +19,9 @@ INT_MAX = 0x7FFFFFFF
 BEGUN_TABLE = Table("begun", "name TEXT", "kind TEXT NOT NULL")
 """Devices that a live host was asked to make while the interface was not yet in the state file."""
 
+LENT_TABLE = Table("lent", "name TEXT", "label TEXT NOT NULL")
+"""Cloned interfaces that moved to another vnet, and what to know of them when they come back (see `vnet`)."""
+
 IFCAP_VLAN_MTU = 0x8
 IFCAP_LINKSTATE = 0x80000
 IFCAP_LOOPBACK = 0x680003  # RXCSUM, TXCSUM, LINKSTATE, RXCSUM_IPV6, TXCSUM_IPV6
@@ -98,6 +101,17 @@ def names() -> list[str]:
     return list(reversed(CLONERS))
 
 
+def of_driver(drivername: str) -> tuple[Cloner, int] | None:
+    """The cloner and the unit of an interface's first name (`ipsec0`, `epair0b`), None if it is no such name."""
+    suffix = drivername[-1:] if drivername.startswith("epair") else ""
+    try:
+        cloner = find(drivername.removesuffix(suffix))
+        unit = cloner.unit_of(drivername.removesuffix(suffix))
+    except KernelError:
+        return None
+    return None if unit is None or unit > MAX_UNIT or suffix not in cloner.suffixes else (cloner, unit)
+
+
 def find(name: str) -> Cloner:
     """The cloner of a name that is given at creation. EINVAL if none matches."""
     prefix = name.rstrip("0123456789")
@@ -129,6 +143,7 @@ def create(kernel: Kernel, name: str, fib: int) -> str:
         interface = adopt(kernel, link, cloner, unit)
         interface.tunnelfib = fib
         interfaces.save(interface)
+        kernel.store.delete(LENT_TABLE, interface.name)  # who has a name again does not wait for the lent one
         kernel.interface_changed(interface)
         made.append(interface)
     return made[0].name

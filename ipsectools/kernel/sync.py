@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ipsectools.kernel.interface import Interface, InterfaceAddress
     from ipsectools.kernel.kernel import Kernel
 
-TABLES = (cloners.BEGUN_TABLE, vnet.LENT_TABLE)
+TABLES = (cloners.BEGUN_TABLE, cloners.LENT_TABLE)
 
 
 def attach(kernel: Kernel) -> None:
@@ -163,7 +163,7 @@ def _enter(kernel: Kernel, link: Link) -> Interface:
     """The interface of a link that is new here."""
     if link.name == "lo0" and link.type == "loop" and not kernel.interfaces.of_unit("lo", 0):
         return cloners.adopt(kernel, link, CLONERS["lo"], 0)
-    return vnet.arrived(kernel, link, link.alias) or cloners.adopt(kernel, link)
+    return vnet.arrived(kernel, link) or cloners.adopt(kernel, link)
 
 
 def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) -> None:

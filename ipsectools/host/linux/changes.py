@@ -13,6 +13,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ipsectools.errno import EINVAL, ENXIO, KernelError, from_host
+from ipsectools.host.linux.namespaces import open_namespace
 from ipsectools.host.linux.rtnetlink import LOOPBACK_GROUP, linux_name
 
 TYPE_CHECKING = False
@@ -182,27 +183,12 @@ class Changes:
             self._route.link("set", index=index, master=bridge or 0)
 
     def move_link(self, index: int, vnet: str) -> None:
-        namespace = _open_namespace(vnet)
+        namespace = open_namespace(vnet)
         try:
             with _errors():
                 self._route.link("set", index=index, net_ns_fd=namespace)
         finally:
             os.close(namespace)
-
-    def fetch_link(self, name: str, vnet: str) -> None:
-        """Moves a link of another namespace here."""
-        os.close(_open_namespace(vnet))
-        from pyroute2 import NetNS
-
-        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with _errors(), NetNS(vnet, flags=0) as there:
-                found = there.link_lookup(ifname=name)
-                if not found:
-                    raise KernelError(ENXIO)
-                there.link("set", index=found[0], net_ns_fd=here)
-        finally:
-            os.close(here)
 
     # addresses
 
@@ -289,13 +275,3 @@ def _address(address: Address) -> dict[str, Any]:
         if address.family == "inet":
             request["local"] = address.address
     return request
-
-
-def _open_namespace(vnet: str) -> int:
-    """A descriptor of the namespace of that name. ENXIO if there is none."""
-    if "/" in vnet or vnet in ("", ".", ".."):
-        raise KernelError(ENXIO)
-    try:
-        return os.open(f"/run/netns/{vnet}", os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        raise KernelError(ENXIO) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.errno import ENXIO, KernelError, from_host
-from ipsectools.host.linux import neighbor, rtnetlink
+from ipsectools.host.linux import namespaces, neighbor, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class LinuxHost:
         self._change().move_link(index, vnet)
 
     def fetch_link(self, name: str, vnet: str) -> int:
-        self._change().fetch_link(rtnetlink.linux_name(name), vnet)
+        namespaces.fetch_link(name, vnet)
         return self._index(name)
 
     def add_address(self, address: Address) -> None:

@@ -50,7 +50,7 @@ _STATISTICS = Struct("=6Q")  # rtnl_link_stats64: rx, tx packets; rx, tx bytes; 
 _CACHEINFO = Struct("=IIII")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
-_IFLA_STATS64, _IFLA_GROUP, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 27, 30, 33
+_IFLA_STATS64, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 27, 28, 30, 33
 _IFLA_INFO_KIND = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 6, 8, 11
 _IFA_F_TEMPORARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
@@ -119,6 +119,19 @@ class Reader:
             if kind == _NLMSG_ERROR:
                 return -int.from_bytes(body[:4], "little", signed=True) != 1
         return False
+
+    def move_link(self, name: str, namespace: int) -> None:
+        """Moves a link (by Linux's name) to the namespace of an open descriptor."""
+        encoded = name.encode("utf-8", "surrogateescape") + b"\0"
+        body = _LINK.pack(0, 0, 0, 0, 0)
+        for kind, value in ((_IFLA_IFNAME, encoded), (_IFLA_NET_NS_FD, _U32.pack(namespace))):
+            body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+        self._send(_RTM_SETLINK, _NLM_F_REQUEST | _NLM_F_ACK, body)
+        for kind, _flags, message in self._receive():
+            if kind == _NLMSG_ERROR:
+                number = -int.from_bytes(message[:4], "little", signed=True)
+                if number:
+                    raise OSError(number, os.strerror(number))
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._sequence += 1

@@ -1,0 +1,145 @@
+"""ifconfig with a real ipsecd in network namespaces of its own: what a simulated host cannot show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ipsectools.host.linux import detect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+JAIL = f"ipsectools-live-{os.getpid()}"
+
+PRELUDE = f"""
+exec 2>&1
+PATH={ROOT}/bin:$PATH
+ip link set lo up
+ip link add va type veth peer name vb
+ip link set va up; ip link set vb up
+"""
+
+
+@pytest.fixture(autouse=True)
+def state() -> None:
+    """No state directory and no host of other tests here."""
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
+    """Runs a shell script in a new network namespace that has va and vb; gives the lines of its output."""
+    if detect.missing() or not shutil.which("ip") or not shutil.which("unshare"):
+        pytest.skip("packets cannot flow here")
+    environment = {**os.environ, "IPSECTOOLS_STATE": str(tmp_path / "state")}
+    environment.pop("IPSECTOOLS_HOST", None)
+
+    def run(script: str) -> list[str]:
+        end = "\nipsectools_status=$?; ipsecd --stop >/dev/null; exit $ipsectools_status"
+        done = subprocess.run(
+            ["unshare", "-n", "sh", "-c", PRELUDE + script + end],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        return done.stdout.splitlines()
+
+    yield run
+
+
+@pytest.fixture
+def jail() -> Iterator[str]:
+    """A named network namespace."""
+    netns = pytest.importorskip("pyroute2.netns")
+    try:
+        netns.create(JAIL)
+    except OSError as error:
+        pytest.skip(f"cannot make a named network namespace: {error}")
+    yield JAIL
+    # Whatever ipsecd came up for it ends with its interfaces; it is asked to end now.
+    subprocess.run(
+        [sys.executable, "-c", STOP_INSIDE, JAIL, str(ROOT)], env={**os.environ, "IPSECTOOLS_STATE": ""}, check=False
+    )
+    netns.remove(JAIL)
+
+
+STOP_INSIDE = """
+import shutil, sys
+sys.path.insert(0, sys.argv[2])
+from ipsectools.host.linux import namespaces
+namespaces.enter(namespaces.open_namespace(sys.argv[1]))
+from ipsectools.daemon import manage
+from ipsectools.kernel import statedir
+manage.stop()
+shutil.rmtree(statedir.choose(), ignore_errors=True)
+"""
+
+
+def test_there_and_back(live: Callable[[str], list[str]], jail: str) -> None:
+    """ipsecd has no right to look into other namespaces; ifconfig has its caller's."""
+    lines = live(f"""
+        ifconfig ipsec0 create reqid 100 descr text group vpn tunnel 192.0.2.1 192.0.2.2
+        ifconfig ipsec0 vnet {jail}
+        ifconfig -l
+        ifconfig -j {jail} ipsec0 | grep -v nd6
+        ifconfig -j {jail} -l
+        ifconfig ipsec0 -vnet {jail} || echo failed
+        ifconfig -j {jail} -l
+        ifconfig -D ipsec0 | grep -v nd6
+        ifconfig ipsec0 -vnet {jail}
+        ifconfig ipsec0 destroy
+        ifconfig ipsec0 -vnet {jail}
+    """)
+    first = "ipsec0: flags=8010<POINTOPOINT,MULTICAST> metric 0 mtu 1400"
+    status = [first, "\toptions=0", "\tgroups: ipsec", "\treqid: 100"]
+    assert lines == [
+        "lo0 vb va",
+        *status,
+        "lo0 ipsec0",
+        "lo0",
+        *status,
+        "\tdrivername: ipsec0",
+        f"ifconfig: SIOCSIFRVNET({jail}, ipsec0): File exists",
+        f"ifconfig: SIOCSIFRVNET({jail}, ipsec0): Device not configured",
+    ]
+
+
+def test_cloned_interfaces_stay_clones(live: Callable[[str], list[str]], jail: str) -> None:
+    lines = live(f"""
+        ifconfig epair create
+        ifconfig lo1 create
+        ifconfig va vnet {jail}; ifconfig epair0b vnet {jail}; ifconfig lo1 vnet {jail}
+        ifconfig -l
+        ifconfig va -vnet {jail}; ifconfig epair0b -vnet {jail}; ifconfig lo1 -vnet {jail}
+        ifconfig -D epair0b | grep -e groups -e drivername
+        ifconfig va destroy
+        ifconfig lo1 destroy && ifconfig epair0b destroy && ifconfig -l
+    """)
+    assert lines == [
+        "epair0a",
+        "lo0 vb epair0a",
+        "\tgroups: epair",
+        "\tdrivername: epair0b",
+        "ifconfig: SIOCIFDESTROY: Invalid argument",
+        "lo0 vb va",
+    ]
+
+
+def test_another_vnet_has_a_kernel_of_its_own(live: Callable[[str], list[str]], jail: str) -> None:
+    """The state directory in the environment is not the one of a jail."""
+    lines = live(f"""
+        ifconfig ipsec0 create
+        ifconfig -j {jail} -l
+        ifconfig -j {jail} ipsec0 destroy
+        ifconfig -l
+    """)
+    assert lines == ["lo0", "ifconfig: interface ipsec0 does not exist", "lo0 vb va ipsec0"]
