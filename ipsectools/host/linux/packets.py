@@ -583,8 +583,8 @@ BPF_NOTHING = ((0x06, 0, 0, 0),)
 def open_path_mtu_listener() -> socket.socket:
     """A raw IPv6 socket that nobody reads. Raises OSError where there is no IPv6.
 
-    Linux learns the path MTU of raw packets from ICMPv6 only if a socket for their protocol wants to know of errors, and
-    such a socket fails with each error: so it is another one than those that send.
+    Linux learns the path MTU of raw packets from ICMPv6 only if a socket for their protocol wants to know of errors,
+    and such a socket fails with each error: so it is another one than those that send.
     """
     sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
     attach_filter(sock, BPF_NOTHING)
