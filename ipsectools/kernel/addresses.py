@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipsectools.errno import KernelError
 from ipsectools.host.api import Address
 from ipsectools.kernel import if_ipsec
 
@@ -45,6 +46,22 @@ def take(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> Non
     host.delete_address(gone)
     kernel.undo(lambda: host.add_address(gone))
     drop(kernel, interface, address)
+
+
+def keep(kernel: Kernel, interface: Interface) -> None:
+    """After an interface went down: Linux forgets IPv6 addresses then, FreeBSD keeps them all.
+
+    What routers advertised comes back by itself.
+    """
+    if not kernel.host.live:
+        return
+    there = {(each.family, each.address) for each in kernel.host.addresses() if each.index == interface.index}
+    for key, address in interface.addresses.items():
+        if key not in there and not {"autoconf", "temporary"} & {*address.host_flags}:
+            try:
+                kernel.host.add_address(for_host(interface, address, kernel.now))
+            except KernelError:
+                continue  # the books will follow the host
 
 
 def enter(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
 from ipsectools.host.api import IFF_NOARP, IFF_UP
-from ipsectools.kernel import if_ipsec
+from ipsectools.kernel import addresses, if_ipsec
 from ipsectools.kernel.cloners import alias_of
 from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI, IFF_PPROMISC
 
@@ -39,6 +39,8 @@ def set_up(kernel: Kernel, interface: Interface, up: bool) -> None:
         return
     host, index = kernel.host, interface.index
     _on_host(kernel, interface, lambda: host.set_link(index, up=up), lambda: host.set_link(index, up=not up))
+    if not up:
+        addresses.keep(kernel, interface)
     interface.up = up
     kernel.interfaces.save(interface)
     kernel.link_state_changed(interface)

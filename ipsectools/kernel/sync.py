@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
-from ipsectools.kernel import addresses, cloners, generic, if_ipsec, nd6, vnet
+from ipsectools.kernel import addresses, cloners, generic, if_ipsec, inet6, nd6, vnet
 from ipsectools.kernel.cloners import CLONERS, alias_of, equip
 
 TYPE_CHECKING = False
@@ -168,6 +168,7 @@ def _enter(kernel: Kernel, link: Link) -> Interface:
 
 def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) -> None:
     present = {(each.family, each.address): each for each in found}
+    enabled = False
     for key, known in list(interface.addresses.items()):
         if key not in present:
             addresses.drop(kernel, interface, known)
@@ -181,8 +182,11 @@ def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) 
             if there.family == "inet6" and interface.nd6 & nd6.IFDISABLED:
                 interface.nd6 &= ~nd6.IFDISABLED
                 kernel.interfaces.save(interface)
+                enabled = True
         elif _differs(kernel, interface, here, there):
             addresses.enter(kernel, interface, here)
+    if enabled:
+        inet6.attach_link_local(kernel, interface)
 
 
 def _differs(kernel: Kernel, interface: Interface, here: InterfaceAddress, there: Address) -> bool:

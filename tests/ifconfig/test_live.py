@@ -25,6 +25,7 @@ PATH={ROOT}/bin:$PATH
 ip link set lo up
 ip link add va type veth peer name vb
 ip link set va up; ip link set vb up
+cd "$(dirname "$IPSECTOOLS_STATE")"
 """
 
 
@@ -143,3 +144,21 @@ def test_another_vnet_has_a_kernel_of_its_own(live: Callable[[str], list[str]], 
         ifconfig -l
     """)
     assert lines == ["lo0", "ifconfig: interface ipsec0 does not exist", "lo0 vb va ipsec0"]
+
+
+def test_addresses_outlive_down(live: Callable[[str], list[str]]) -> None:
+    """Linux would forget those of IPv6."""
+    lines = live("""
+        ifconfig ipsec0 create inet6 2001:db8::1/64
+        ifconfig va inet6 2001:db8:9::1/64 no_dad
+        for interface in va ipsec0
+        do
+            ifconfig $interface inet6 | grep inet6 | sed "s/ tentative//" >before
+            ifconfig $interface down
+            ifconfig $interface inet6 |  grep inet6 | sed "s/ tentative//" | diff before -
+            ifconfig $interface up
+            ifconfig $interface inet6 |  grep inet6 | sed "s/ tentative//" | diff before -
+            wc -l <before
+        done
+    """)
+    assert lines == ["2", "2"]

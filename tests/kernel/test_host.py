@@ -252,3 +252,17 @@ def test_errors_of_a_host_at_start(tmp_path: Path) -> None:
 
     with pytest.raises(StateError, match="Device not configured"):
         Driver(f"{tmp_path}/state.db", Broken())
+
+
+def test_an_address_of_the_host_enables_ipv6(driver: Driver, host: LinuxLike) -> None:
+    """As if it had been added here: the interface gets its link-local address, too."""
+    driver.call("SIOCIFCREATE2", name="ipsec7")
+    interface = driver.interface("ipsec7")
+    assert interface["nd6"] & 0x8 and not interface["inet6"]
+    driver.call("SIOCSIFFLAGS", name="ipsec7", set=1, clear=0)
+    SimulatedHost.add_address(host, Address(interface["index"], "inet6", "2001:db8::9", 64))
+    driver.kernel.host_changed(driver.now)
+    interface = driver.interface("ipsec7")
+    assert interface["nd6"] == 0x21
+    assert [each["address"][:6] for each in interface["inet6"]] == ["2001:d", "fe80::"]
+    assert {each.address[:6] for each in host.addresses() if each.index == interface["index"]} >= {"2001:d", "fe80::"}
