@@ -36,7 +36,7 @@ class Flood:
                 before = len(self.counters.forth.numbers), len(self.counters.back.numbers)
                 self.counters.send(4)
                 # Where nothing comes back, go slowly: the queue of an interface is no place for seconds of traffic.
-                self.counters.collect(0.002 if silent < 25 else 0.05)
+                self.counters.collect(0.002 if silent < 25 else 0.01)
                 after = len(self.counters.forth.numbers), len(self.counters.back.numbers)
                 silent = silent + 1 if before[0] == after[0] or before[1] == after[1] else 0
         except BaseException as error:

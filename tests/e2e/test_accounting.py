@@ -72,7 +72,7 @@ def is_ipv4(seen: Seen) -> bool:
     return seen.packet[0] >> 4 == 4
 
 
-@pytest.mark.parametrize("algorithm", [CBC_SHA256, GCM], ids=str)
+@pytest.mark.parametrize("algorithm", [pytest.param(CBC_SHA256, marks=pytest.mark.long), GCM], ids=str)
 def test_books_are_closed(faulty: Scene, algorithm: Algorithm) -> None:
     a, b, _ = faulty
     tunnel(a, b, algorithm, more="-r 64")

@@ -51,7 +51,7 @@ def high_halves(packets: list[Seen], first: int) -> list[tuple[Seen, int]]:
     return found
 
 
-@pytest.mark.parametrize("algorithm", [CBC_SHA256, GCM], ids=str)
+@pytest.mark.parametrize("algorithm", [pytest.param(CBC_SHA256, marks=pytest.mark.long), GCM], ids=str)
 def test_esn_across_the_edge(faulty: tuple[Host, Host, FaultyLink], algorithm: Algorithm) -> None:
     from scapy.layers.inet import IP
 
@@ -80,7 +80,7 @@ def test_esn_across_the_edge(faulty: tuple[Host, Host, FaultyLink], algorithm: A
     assert_pings(a, b)
 
 
-@pytest.mark.parametrize("algorithm", [CBC_SHA256, GCM], ids=str)
+@pytest.mark.parametrize("algorithm", [pytest.param(CBC_SHA256, marks=pytest.mark.long), GCM], ids=str)
 def test_the_last_sequence_number(hosts: Pair, algorithm: Algorithm) -> None:
     """Without ESN the SA of A dies with number 2^32 - 1, and whoever listens is told. No number is used twice."""
     a, b = hosts

@@ -15,7 +15,7 @@ from tests.traffic.scene import CBC_SHA256, INNER, tunnel
 pytestmark = pytest.mark.traffic
 Pair = tuple[Host, Host]
 
-STALL = 0.05
+STALL = 0.4
 """Seconds."""
 
 
