@@ -24,6 +24,7 @@ from ipsectools.daemon.client import (
 from ipsectools.daemon.loop import READ, WRITE
 from ipsectools.errno import EIO
 from ipsectools.pfkey import linux
+from ipsectools.pfkey.constants import SADB_ADD, SADB_DELETE, SADB_UPDATE, SADB_X_SPDADD, SADB_X_SPDDELETE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ SMALLEST_BUFFER = 8192
 LARGEST_BUFFER = 16 << 20
 
 _WRITES_AT_A_TIME = 16
+_TOGETHER = frozenset(b"%c" % kind for kind in (SADB_UPDATE, SADB_ADD, SADB_DELETE, SADB_X_SPDADD, SADB_X_SPDDELETE))
+"""Requests that may share a transaction: they change the databases and nothing else."""
 _MESSAGES_AT_A_TIME = 256
 """What one client gets before others have their turn."""
 _ACKNOWLEDGEMENT = 4
@@ -99,6 +102,7 @@ class PfkeyClient:
         "_door",
         "_fresh",
         "_linux",
+        "_mask",
         "_queue",
         "_queued",
         "_server",
@@ -120,6 +124,7 @@ class PfkeyClient:
         self._streaming = False
         self._asking = False
         self._told = False
+        self._mask = READ
         self._door = server.kernel.open_pfkey(self._deliver, self._deliver_stream)
         server.clients.add(self)
         server.loop.add(self._descriptor, self._handle)
@@ -148,10 +153,10 @@ class PfkeyClient:
         except OSError:
             self.close()
             return
-        if self._queue:
-            self._server.loop.modify(self._descriptor, WRITE | (0 if self._is_behind() else READ))
-        else:
-            self._server.loop.modify(self._descriptor, READ)
+        mask = READ if not self._queue else WRITE if self._is_behind() else WRITE | READ
+        if mask != self._mask:
+            self._mask = mask
+            self._server.loop.modify(self._descriptor, mask)
 
     def _send_one(self) -> bool:
         """Sends the next message; False if there is none. Raises OSError."""
@@ -209,16 +214,18 @@ class PfkeyClient:
             self.flush()
         if not events & READ:
             return
+        together: list[bytes] = []
         for _ in range(_WRITES_AT_A_TIME):
-            if self._connection.fileno() < 0 or self._is_behind():
-                return
-            try:
-                packet = self._connection.recv(LARGEST_MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError:
-                packet = b""
+            packet = None if self._is_behind() else self._receive()
+            if packet is None:
+                break
+            if self._acknowledge and not self._linux and packet[1:2] in _TOGETHER:
+                together.append(packet)
+                continue
+            self._request_all(together)
+            together = []
             if not packet:
+                self._server.flush()
                 self.close()
                 return
             if self._fresh and packet.startswith(HELLO) and len(packet) in (8, 12):
@@ -227,6 +234,46 @@ class PfkeyClient:
                 self._request(packet)
             self._fresh = False
             self._server.flush()
+            if self._connection.fileno() < 0:
+                return
+        self._request_all(together)
+        self._server.flush()
+
+    def _receive(self) -> bytes | None:
+        """What the client has written; None if there is nothing, empty if there will be nothing any more."""
+        try:
+            return self._connection.recv(LARGEST_MESSAGE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def _request_all(self, messages: list[bytes]) -> None:
+        """Requests that came together are one transaction; if that cannot be, each is tried alone."""
+        if len(messages) > 1:
+            unanswered = len(messages)
+
+            def answered(number: int) -> None:
+                nonlocal unanswered
+                unanswered -= 1
+                self._acknowledge_with(number)
+
+            self._asking = True
+            try:
+                if self._door.send_all(messages, time(), answered):
+                    return
+            except Exception as error:  # as in `_request`
+                self._server.failed(error)
+                while unanswered:
+                    answered(EIO)
+                return
+            finally:
+                self._asking = False
+        for message in messages:
+            self._request(message)
+
+    def _acknowledge_with(self, number: int) -> None:
+        self._put(number.to_bytes(_ACKNOWLEDGEMENT, byteorder))
 
     def _hello(self, packet: bytes) -> None:
         options = packet[len(HELLO)]
@@ -249,12 +296,11 @@ class PfkeyClient:
             self._asking = False
         if not self._acknowledge:
             return
-        acknowledgement = number.to_bytes(_ACKNOWLEDGEMENT, byteorder)
         if self._linux and self._queued - bytes_ahead > _MUCH:
-            self._queue.insert(ahead, acknowledgement)
+            self._queue.insert(ahead, number.to_bytes(_ACKNOWLEDGEMENT, byteorder))
             self._queued += _ACKNOWLEDGEMENT
         else:
-            self._put(acknowledgement)
+            self._acknowledge_with(number)
 
     def _send_linux(self, message: bytes) -> int:
         answer = linux.answer_without_kernel(message)

@@ -59,7 +59,7 @@ class Kernel:
         tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *KeyEngine.TABLES, *sync.TABLES, *self._host_tables.values()]
         self.store = Store(state_path, tables)
         self._undo: list[Callable[[], None]] = []
-        self._events: dict[tuple[object, ...], tuple[Any, ...]] = {}
+        self._events: dict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = {}
         self._in_request = False
         self._closed = False
         self._telling = False
@@ -98,6 +98,10 @@ class Kernel:
         self._in_request = True
 
     def _finish(self) -> None:
+        self._commit()
+        self._conclude()
+
+    def _commit(self) -> None:
         try:
             self.store.commit()
         except KernelError:
@@ -105,6 +109,8 @@ class Kernel:
             raise
         self._undo.clear()
         self._in_request = False
+
+    def _conclude(self) -> None:
         if not self._telling:
             try:
                 self._tell_observers()
@@ -115,7 +121,7 @@ class Kernel:
         self._telling = True
         try:
             while self._events:
-                name, *values = self._events.pop(next(iter(self._events)))
+                name, values = self._events.pop(next(iter(self._events)))
                 for observer in self.observers:
                     getattr(observer, name)(*values)
         finally:
@@ -173,9 +179,9 @@ class Kernel:
     # what happened
 
     def _tell(self, name: str, *values: object) -> None:
-        key = (name, *(id(value) if not isinstance(value, (int, str)) else value for value in values))
+        key = (name, *[value if isinstance(value, (int, str)) else id(value) for value in values])
         self._events.pop(key, None)
-        self._events[key] = (name, *values)
+        self._events[key] = (name, values)
 
     def interface_changed(self, interface: Interface) -> None:
         self._tell("interface_changed", interface)
@@ -291,6 +297,36 @@ class PfkeySocket:
         except KernelError as error:
             return error.errno
         return errno or self._kernel.undelivered
+
+    def send_all(self, messages: Sequence[bytes], now: float, answered: Callable[[int], None]) -> bool:
+        """Several messages in one transaction: for each its replies go to `deliver`, then its result to `answered`.
+
+        None leaves before all are permanent. False: they cannot be done together, and nothing has happened. Not for
+        messages that change the socket itself, which no rollback takes back.
+        """
+        kernel = self._kernel
+        delivery = kernel.engine.delivery
+        results = []
+        kernel.now = now
+        kernel._begin()
+        try:
+            for message in messages:
+                results.append((self._socket.send(message, now), delivery.take()))
+        except BaseException as error:
+            kernel._abort()
+            if isinstance(error, Exception):
+                return False
+            raise
+        try:
+            kernel._commit()
+        except KernelError:
+            return False
+        try:
+            kernel._conclude()
+        finally:
+            for errno, outbox in results:
+                answered(errno or delivery.give(self._socket, outbox))
+        return True
 
     def close(self) -> None:
         self._socket.close()

@@ -145,6 +145,16 @@ class Delivery:
                         socket.deliver(wrap(message))
             yield message
 
+    def take(self) -> list[tuple[KeySocket, Item]]:
+        """What the request so far has to deliver, for `give` to deliver it later."""
+        outbox, self.outbox = self.outbox, []
+        return outbox
+
+    def give(self, requester: KeySocket, outbox: list[tuple[KeySocket, Item]]) -> int:
+        """Delivers what was taken, as `flush` does."""
+        self.requester, self.outbox = requester, outbox
+        return self.flush()
+
     def drop(self) -> None:
         self.outbox = []
         self.requester = None
