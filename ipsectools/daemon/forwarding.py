@@ -47,9 +47,18 @@ _AH_COUNTERS = 19
 class Forwarder:
     """Runs the data path of a kernel."""
 
-    def __init__(self, kernel: Kernel, host: Host, wake: Callable[[], None], core: str = "auto") -> None:
-        """`wake` is called from the pump's threads when `handle_events` has something to do."""
+    def __init__(
+        self,
+        kernel: Kernel,
+        host: Host,
+        wake: Callable[[], None],
+        core: str = "auto",
+        report: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """`wake` is called from the pump's threads when `handle_events` has something to do, `report` with what the
+        administrator has to know."""
         self._kernel = kernel
+        self._report = report
         self._events = Events(wake)
         self.pump = Pump(host, self._events, core)
         self._sas: dict[int, SA] = {}
@@ -60,6 +69,10 @@ class Forwarder:
         self._looked = 0.0
         self._waiting: set[int] = set()
         """Interfaces whose device could not be opened yet."""
+        self._refused: set[int] = set()
+        """SAs (ids) whose first numbers could not be kept."""
+        self._keeps = True
+        """Whether the last reservation could be kept."""
         self.reloaded()
         kernel.observers.append(self)
         kernel.interface_counters = self.interface_counters
@@ -93,6 +106,7 @@ class Forwarder:
         if entry is not None and entry.id == sa.id:
             del self._sas[sa.spi]
             self.pump.remove_inbound(sa.spi)
+        self._refused.discard(sa.id)
         self._choose_outbound(sa)
 
     def interface_changed(self, interface: Interface) -> None:
@@ -211,14 +225,23 @@ class Forwarder:
 
     def _reserve_first(self, sa: SecurityAssociation) -> None:
         """An SA that will send has numbers before its first packet, which would have to wait for them."""
-        if sa.traffic.iv_limit or sa.no_send_reason or sa.encrypt not in COUNTER_MODE:
+        if sa.traffic.iv_limit or sa.no_send_reason or sa.encrypt not in COUNTER_MODE or sa.id in self._refused:
             return
         try:
-            with self._kernel.request(self._kernel.now):
+            with self.pump.pause_for_reservation(), self._kernel.request(self._kernel.now):
                 self._kernel.engine.reserve(sa)
-        except KernelError:
-            return  # no room: its packets ask again
+        except KernelError as error:
+            # Its packets ask again. We do not: taking the request back is told us as a change, which leads here again.
+            self._refused.add(sa.id)
+            self._cannot_keep(error)
+            return
         self.pump.grant(sa.traffic)
+
+    def _cannot_keep(self, error: KernelError) -> None:
+        """Says once why SAs that run out of reserved numbers stop."""
+        if self._keeps:
+            self._keeps = False
+            self._report(f"state: {error}: nothing is sent or accepted beyond what is reserved")
 
     def _forget_tunnel(self, index: int) -> None:
         key = self._tunnel_of.pop(index, None)
@@ -244,8 +267,10 @@ class Forwarder:
                 with self._kernel.request(now):
                     for kind, ident, count in events:
                         self._answer(kind, ident, count, now, reserved)
-            except KernelError:
-                return  # nothing could be kept: packets wait, then are dropped with a name, and ask again
+            except KernelError as error:
+                self._cannot_keep(error)
+                return  # packets wait, then are dropped with a name, and ask again
+        self._keeps = True
         for sa in reserved:
             self.pump.grant(sa.traffic)
 

@@ -102,7 +102,7 @@ class Service:
             return  # nothing routes packets into a simulated interface
         from ipsectools.daemon.forwarding import Forwarder
 
-        self.forwarder = Forwarder(self.kernel, self.host, self._loop.wake)
+        self.forwarder = Forwarder(self.kernel, self.host, self._loop.wake, report=self.log.error)
         self.forwarder.start()
 
     def _listen(self) -> None:

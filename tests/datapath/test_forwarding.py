@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipsectools.daemon.forwarding import Forwarder
+from ipsectools.errno import ENOSPC, KernelError
 from ipsectools.host.simulated import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
 from ipsectools.pfkey import extensions as ext
@@ -40,7 +41,8 @@ class Host:
         self.kernel = Kernel(None, self.host, self.now)
         self.control("NEWADDR", name="em0", family="inet", address=A, prefixlen=24)
         self.woken = 0
-        self.forwarder = Forwarder(self.kernel, self.host, self.wake, core)
+        self.reports: list[str] = []
+        self.forwarder = Forwarder(self.kernel, self.host, self.wake, core, self.reports.append)
         self.got: list[bytes] = []
         self.pfkey = self.kernel.open_pfkey(lambda message: self.got.append(message) or True)
         self.control("SIOCIFCREATE2", name="ipsec0")
@@ -209,3 +211,28 @@ def test_interfaces_come_and_go(core: str) -> None:
     assert not host.forwarder.pump.interfaces
     host.forwarder.stop()
     assert host.forwarder not in host.kernel.observers
+
+
+def test_without_room_for_the_first_numbers_of_an_sa_it_waits(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request that fails is told as a change to whoever made it: that must not go round for ever."""
+    host = Host(core)
+    store, commit = host.kernel.store, host.kernel.store.commit
+    kept: list[bool] = []
+
+    def only_the_first() -> None:
+        if store.changed:
+            kept.append(not kept)
+            assert len(kept) < 20
+            if len(kept) > 1:
+                raise KernelError(ENOSPC)
+        commit()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "commit", only_the_first)
+        host.request(SADB_ADD, 0x1000, enc=20)
+        assert host.send(3) == []
+    drops = host.forwarder.pump.statistics()["drops"]
+    assert drops["out-sequence-unreserved"] == 3
+    assert len(host.reports) == 1 and "No space left" in host.reports[0]
+    host.forwarder.handle_events(host.now)  # what the packets asked for
+    assert host.send(3) == [0x1000] * 3
