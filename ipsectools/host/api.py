@@ -246,6 +246,9 @@ class Host(Protocol):
         """Adds an address, or changes the lifetimes of one that is there (`preferred`, `valid`)."""
 
     def delete_address(self, address: Address) -> None: ...
+    def has_host_route(self, destination: str, fib: int) -> bool:
+        """Whether a route to this IPv4 address alone is in the FIB, and the address is not the host's own."""
+
     def set_receive_fib(self, index: int, fib: int) -> None:
         """Packets received on the link are routed by the table of this FIB from now on (0: the main table)."""
 

@@ -332,6 +332,9 @@ class SimulatedHost:
 
     # what only packets would show
 
+    def has_host_route(self, destination: str, fib: int) -> bool:
+        return False
+
     def set_receive_fib(self, index: int, fib: int) -> None:
         self._get(index)
 

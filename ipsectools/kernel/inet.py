@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipsectools.errno import EADDRNOTAVAIL, EDESTADDRREQ, EINVAL, KernelError
+from ipsectools.errno import EADDRNOTAVAIL, EDESTADDRREQ, EEXIST, EINVAL, KernelError
 from ipsectools.host.api import IFF_BROADCAST
 from ipsectools.kernel import addresses, generic
 from ipsectools.kernel.numeric import broadcast_of, is_unspecified, parse, unparse
@@ -21,7 +21,8 @@ def add(
 ) -> None:
     """Adds an address as the last one, also if it is there already, and sets UP.
 
-    On a point-to-point interface the mask is kept and shown, but only the other end is routed.
+    On a point-to-point interface the mask is kept and shown, but only the other end is routed. EEXIST: it is already,
+    and not because of an interface's address.
     """
     packed = _parse(text)
     if not 0 <= prefixlen <= 32:
@@ -43,12 +44,24 @@ def add(
     before = interface.addresses.get(("inet", address))
     if before is not None:
         addresses.take(kernel, interface, before)
+    if other is not None and _is_routed_otherwise(kernel, interface, other):
+        raise KernelError(EEXIST)
     new = kernel.interfaces.new_address("inet", address, prefixlen)
     new.peer = other
     new.broadcast = everybody
     new.since = kernel.now
     addresses.give(kernel, interface, new)
     generic.set_up(kernel, interface, True)
+
+
+def _is_routed_otherwise(kernel: Kernel, interface: Interface, destination: str) -> bool:
+    """Whether a host route to the destination is there that no interface's address has made."""
+    if not kernel.host.has_host_route(destination, interface.fib):
+        return False
+    return not any(
+        each.fib == interface.fib and any(address.peer == destination for address in each.of_family("inet"))
+        for each in kernel.interfaces
+    )
 
 
 def delete(kernel: Kernel, interface: Interface, text: str | None) -> None:

@@ -162,3 +162,21 @@ def test_addresses_outlive_down(live: Callable[[str], list[str]]) -> None:
         done
     """)
     assert lines == ["2", "2"]
+
+
+def test_a_destination_that_is_routed(live: Callable[[str], list[str]]) -> None:
+    lines = live("""
+        ifconfig va 192.0.2.1/24
+        ip route add 10.0.0.2 via 192.0.2.2
+        ifconfig ipsec0 create
+        ifconfig ipsec0 10.0.0.1 10.0.0.2
+        ifconfig -l -u inet
+        ip route del 10.0.0.2
+        ifconfig ipsec0 10.0.0.1 10.0.0.2
+        ifconfig ipsec0 10.0.0.1 10.0.0.2
+        ifconfig ipsec0 10.0.0.3 10.0.0.2 alias
+        ifconfig tun0 create 10.0.0.4 10.0.0.2
+        ifconfig -l inet
+        ip route get 10.0.0.2 | grep -o "dev ipsec0"
+    """)
+    assert lines == ["ifconfig: ioctl (SIOCAIFADDR): File exists", "lo0 va", "lo0 va ipsec0 tun0", "dev ipsec0"]

@@ -38,6 +38,7 @@ class LinuxLike(SimulatedHost):
         self.calls: list[str] = []
         self.receive_fibs: dict[int, int] = {}
         self.send_fibs: set[int] = set()
+        self.host_routes: set[tuple[str, int]] = set()
         self.vnets: dict[tuple[str, str], Any] = {}
         self.listener: Callable[[], None] | None = None
         super().__init__()
@@ -58,6 +59,9 @@ class LinuxLike(SimulatedHost):
             return found(*args, **options)
 
         return call
+
+    def has_host_route(self, destination: str, fib: int) -> bool:
+        return (destination, fib) in self.host_routes
 
     def set_receive_fib(self, index: int, fib: int) -> None:
         super().set_receive_fib(index, fib)

@@ -266,3 +266,21 @@ def test_an_address_of_the_host_enables_ipv6(driver: Driver, host: LinuxLike) ->
     assert interface["nd6"] == 0x21
     assert [each["address"][:6] for each in interface["inet6"]] == ["2001:d", "fe80::"]
     assert {each.address[:6] for each in host.addresses() if each.index == interface["index"]} >= {"2001:d", "fe80::"}
+
+
+def test_a_destination_that_is_routed(driver: Driver, host: LinuxLike) -> None:
+    """EEXIST, unless the route is there for another address of an interface."""
+    driver.call("SIOCIFCREATE2", name="ipsec7")
+    driver.call("SIOCIFCREATE2", name="ipsec8")
+    address = {"name": "ipsec7", "family": "inet", "address": "10.7.0.1", "prefixlen": 24, "peer": "10.7.0.2"}
+    host.host_routes = {("10.7.0.2", 0)}
+    before = seen(driver)
+    assert driver.errno("NEWADDR", **address) == EEXIST
+    assert seen(driver) == before
+    host.host_routes = {("10.7.0.2", 1)}
+    driver.call("NEWADDR", **address)
+    host.host_routes = {("10.7.0.2", 0)}
+    driver.call("NEWADDR", **{**address, "name": "ipsec8"})
+    driver.call("DELADDR", name="ipsec8", family="inet")
+    driver.call("DELADDR", name="ipsec7", family="inet")
+    assert driver.errno("NEWADDR", **address) == EEXIST

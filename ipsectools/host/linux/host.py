@@ -218,6 +218,9 @@ class LinuxHost:
         index = address.index
         self._change().delete_address(address, lambda: [each for each in self.addresses() if each.index == index])
 
+    def has_host_route(self, destination: str, fib: int) -> bool:
+        return self._read(lambda: self._reader.has_host_route(destination, fib))
+
     def set_receive_fib(self, index: int, fib: int) -> None:
         link = self.link(index)
         if link is None:

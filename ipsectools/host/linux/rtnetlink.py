@@ -1,4 +1,4 @@
-"""Reads links and addresses over rtnetlink(7), and listens for their changes.
+"""Reads links, addresses and a little of routes over rtnetlink(7), and listens for their changes.
 
 Small enough for a command to import (pyroute2 takes 140 ms). Linux's words become FreeBSD's here: flags, `lo0`.
 """
@@ -38,12 +38,16 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, LOST = 16, 17, 20, 21, -1
 _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
+_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+_RTM_F_FIB_MATCH, _RTN_UNICAST = 0x2000, 1
+_RTA_DST, _RTA_MARK = 1, 16
 _AF_BRIDGE = 7
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _LINK = Struct("=BxHiII")  # ifinfomsg
 _ADDRESS = Struct("=BBBBI")  # ifaddrmsg
+_ROUTE = Struct("=BBBBBBBBI")  # rtmsg
 _ATTRIBUTE = Struct("=HH")
 _U32 = Struct("=I")
 _STATISTICS = Struct("=6Q")  # rtnl_link_stats64: rx, tx packets; rx, tx bytes; rx, tx errors
@@ -111,6 +115,20 @@ class Reader:
         places = [place if body[0] == _socket.AF_INET else -place for place, body in enumerate(bodies)]
         order = sorted(range(len(bodies)), key=lambda i: (bodies[i][0], _created(bodies[i]), places[i]))
         return [address for address in (parse_address(bodies[i]) for i in order) if address is not None]
+
+    def has_host_route(self, destination: str, mark: int) -> bool:
+        """Whether packets with this mark to an IPv4 address that is not local take a route to it alone."""
+        octets = _socket.inet_pton(_socket.AF_INET, destination)
+        body = _ROUTE.pack(_socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
+        body += _ATTRIBUTE.pack(8, _RTA_DST) + octets + _ATTRIBUTE.pack(8, _RTA_MARK) + _U32.pack(mark)
+        self._send(_RTM_GETROUTE, _NLM_F_REQUEST, body)
+        while True:
+            for kind, _flags, message in self._receive():
+                if kind == _RTM_NEWROUTE:
+                    _family, prefixlen, _src, _tos, _table, _protocol, _scope, sort, _bits = _ROUTE.unpack_from(message)
+                    return prefixlen == 32 and sort == _RTN_UNICAST
+                if kind == _NLMSG_ERROR:
+                    return False  # no route, or one that refuses packets
 
     def may_change(self) -> bool:
         """True if this process may change links: a request for no link at all fails for another reason than EPERM."""
