@@ -1,9 +1,9 @@
-"""Hostile bytes for a core without end: not collected by pytest, run it by hand, best with a core built with sanitizers.
+"""Hostile bytes for a core: not collected by pytest, run it by hand, best with a core built with sanitizers.
 
     python -m tests.datapath.fuzz_core [SECONDS [SEED [CORE]]]
 
-Every virtio header, inner packet and outer packet may be anything; some outer packets are authentic with nonsense inside.
-After each round the books have to balance: what came in went out, or has a named reason.
+Every virtio header, inner packet and outer packet may be anything; some outer packets are authentic with nonsense
+inside. After each round the books have to balance: what came in went out, or has a named reason.
 """
 
 from __future__ import annotations

@@ -293,6 +293,28 @@ def test_without_a_ledger_counter_keys_do_not_send(client: Client, damage: str) 
     assert sa_of(client, 0x1002).traffic.iv_limit == 0
 
 
+def test_a_mark_that_is_gone_is_noticed(client: Client) -> None:
+    driver = client.driver
+    client.ask(gcm(0x1000))
+    client.ask(gcm(0x1001, key=bytes(range(20))))
+    client.ask(gcm(0x1002, key=bytes(range(20))))
+    for spi in (0x1000, 0x1002):
+        driver.engine.reserve(sa_of(client, spi))
+    key = driver.engine.counters.ledger.fingerprint(EALG_AESGCM16, bytes(range(20)))
+    driver.store.delete(LEDGER, key)
+    driver.store.commit()
+    driver.restart(clean=True)
+    client = driver.client()
+    engine = driver.engine
+    assert sa_of(client, 0x1000).no_send_reason == ""  # what it has was reserved
+    assert "lost" in sa_of(client, 0x1002).no_send_reason
+    engine.reserve(sa_of(client, 0x1001))
+    assert "lost" in sa_of(client, 0x1001).no_send_reason
+    assert sa_of(client, 0x1001).traffic.iv_limit == 0
+    client.ask(gcm(0x1003, key=bytes(range(1, 21))))
+    assert "lost" in sa_of(client, 0x1003).no_send_reason
+
+
 def test_keys_are_not_in_the_ledger_nor_in_texts(client: Client) -> None:
     key = bytes(range(20))
     client.ask(gcm(key=key))
@@ -352,6 +374,16 @@ def test_received_packets_are_reserved_too(client: Client) -> None:
     assert sa_of(client).traffic.received_high == limit
     driver.engine.reserve_received(sa_of(client), limit + 1, now)
     assert sa_of(client).traffic.received_limit == limit + 1 + RECEIVE_BLOCK
+
+
+def test_no_number_beyond_the_last_is_reserved_for_receiving(client: Client) -> None:
+    """After an end without warning the window would begin in a second round, in which every old packet is new."""
+    driver = client.driver
+    client.ask(add(replay=4))
+    driver.engine.reserve_received(sa_of(client), 0xFFFFFFF0, driver.now)
+    driver.store.commit()
+    driver.restart(clean=False)
+    assert sa_of(client).traffic.received_high == 0xFFFFFFFF
 
 
 def test_the_receive_block_has_bounds(client: Client) -> None:

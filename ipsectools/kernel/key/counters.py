@@ -32,6 +32,8 @@ RECEIVE_BLOCK_MAX = 1 << 16
 SAVED_PER_TICK = 1000
 """Rows a timer writes at most for plain statistics; the rest has its turn later."""
 
+LAST_SEQUENCE, LAST_ESN = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+
 _CLEAN = "clean"
 _FRESH = (FIRST_BLOCK, 0)
 _OLD_ESP = "ESP as of RFC 1827 (flag OLD) is not supported"
@@ -120,10 +122,13 @@ class Counters:
             sa.no_send_reason = self.ledger.unreadable
 
     def _hold_key(self, sa: SecurityAssociation) -> None:
-        """Keeps the ledger from forgetting the key of an SA that has taken IVs."""
+        """Keeps the ledger from forgetting the key of an SA that has taken IVs, if it has not been made to."""
         if sa.traffic.iv_limit and not sa.ledger_key and not sa.no_send_reason:
             sa.ledger_key = self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
             self.ledger.hold(sa.ledger_key)
+            if self.ledger.mark(sa.ledger_key) < sa.traffic.iv_limit:
+                self.ledger.unreadable = "the ledger of used counter values has lost some"
+                sa.no_send_reason = self.ledger.unreadable
 
     def end(self, sa: SecurityAssociation) -> None:
         """The SA is gone."""
@@ -144,8 +149,10 @@ class Counters:
         traffic = sa.traffic
         if traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
             traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
-        if sa.encrypt in COUNTER_MODE and not sa.no_send_reason and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
-            self._reserve_ivs(sa)
+        if sa.encrypt in COUNTER_MODE and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
+            sa.no_send_reason = sa.no_send_reason or self.ledger.unreadable
+            if not sa.no_send_reason:
+                self._reserve_ivs(sa)
         self._write(sa)
 
     def _reserve_ivs(self, sa: SecurityAssociation) -> None:
@@ -172,7 +179,9 @@ class Counters:
             block = RECEIVE_BLOCK
         sa.receive_block = block
         sa.received_at = now
-        sa.traffic.received_limit = max(sa.traffic.received_limit, high + block)
+        # Not beyond the last number: a window that continued there would take all numbers for those of a second round.
+        limit = min(high + block, LAST_ESN if sa.esn else LAST_SEQUENCE)
+        sa.traffic.received_limit = max(sa.traffic.received_limit, limit)
         self._write(sa)
 
     def lower_received(self, sa: SecurityAssociation, limit: int) -> None:
