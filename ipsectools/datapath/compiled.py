@@ -48,7 +48,8 @@ class _Driver:
             return before
         traffic = _fast.Traffic()
         for field in before.__slots__:
-            setattr(traffic, field, getattr(before, field))
+            if value := getattr(before, field):  # of a new SA next to none
+                setattr(traffic, field, value)
         traffic.grant()
         return traffic
 

@@ -18,6 +18,7 @@ from ipsectools.pfkey.constants import (
     SASTATE_LARVAL,
     SATYPE_OF_PROTOCOL,
 )
+from ipsectools.pfkey.extensions import read_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,11 +182,7 @@ class SecurityAssociation:
 
 
 def _key_bytes(extension: bytes) -> bytes:
-    if not extension:
-        return b""
-    from ipsectools.pfkey.extensions import read_key
-
-    return read_key(extension)[1]
+    return read_key(extension)[1] if extension else b""
 
 
 class SaList:
