@@ -126,7 +126,7 @@ class Reader:
             for kind, _flags, message in self._receive():
                 if kind == _RTM_NEWROUTE:
                     _family, prefixlen, _src, _tos, _table, _protocol, _scope, sort, _bits = _ROUTE.unpack_from(message)
-                    return prefixlen == 32 and sort == _RTN_UNICAST
+                    return bool(prefixlen == 32 and sort == _RTN_UNICAST)
                 if kind == _NLMSG_ERROR:
                     return False  # no route, or one that refuses packets
 
