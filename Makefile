@@ -24,7 +24,7 @@ $(VENV)/.built: $(VENV)/.ready .make/build-native $(NATIVE)
 	@touch $@
 
 demo: $(VENV)/.built ## the two-host example of if_ipsec(4), with real packets where that is possible
-	@$(PY) -m ipsectools.lab.demo
+	@$(PY) -m ipsectools.lab
 
 test: $(VENV)/.built ## all tests but the long ones (as root: with real packets)
 	$(PY) -m pytest -n $(JOBS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import select
 import socket
@@ -165,10 +166,14 @@ class Capture:
         self._thread.start()
 
     def _receive(self) -> tuple[bytes, tuple[str, int, int, int, bytes]] | None:
-        try:
-            return self._socket.recvfrom(65536)
-        except BlockingIOError:
-            return None
+        while True:
+            try:
+                return self._socket.recvfrom(65536)
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                if error.errno != errno.ENETDOWN:  # said once, when the interface goes; what came before is still there
+                    raise
 
     def _drain(self) -> None:
         with self._lock:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from ipsectools.lab.show import presenter
 from ipsectools.lab.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
 
     from ipsectools.lab.capture import Seen
@@ -38,6 +37,7 @@ PINGS = (("A", "172.16.0.5"), ("B", "172.16.0.3"), ("A", "fd00::5"), ("B", "fd00
 """What is reached through the tunnel of the page: from which host, which inner address."""
 
 SHOWN_PACKETS = 12
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Demo:
@@ -119,15 +119,16 @@ class SimulatedHost:
     """A host without packets: the same commands, its kernel in a directory. Fits `Terminal`."""
 
     def __init__(self) -> None:
-        self._directory = tempfile.mkdtemp(prefix="ipsectools-demo-")
-        self.environment = host_environment() | {"IPSECTOOLS_STATE": self._directory, "IPSECTOOLS_HOST": "simulated"}
+        self._directory = tempfile.TemporaryDirectory(prefix="ipsectools-demo-")
+        state = {"IPSECTOOLS_STATE": self._directory.name, "IPSECTOOLS_HOST": "simulated"}
+        self.environment = host_environment() | state
 
     def __enter__(self) -> SimulatedHost:
         return self
 
     def __exit__(self, *_: object) -> None:
         subprocess.run(["ipsecd", "--stop"], env=self.environment, capture_output=True, check=False, timeout=20)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory.cleanup()
 
     def spawn(
         self,
@@ -190,35 +191,29 @@ def simulated(demo: Demo, reason: str) -> None:
         demo.type("A", terminals["A"], "setkey -D")
 
 
-@contextlib.contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as ^C does: with everything put away."""
+def _first_signal_interrupts() -> None:
+    """^C, SIGTERM and SIGHUP end the demo with everything put away; a second one does not disturb that."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, stop)
 
 
-def main() -> int:
-    show = presenter(sys.stdout)
+def run(show: Presenter) -> int:
+    """The demo; its exit status."""
     with open(page_path("if_ipsec.4"), encoding="utf-8") as file:
         demo = Demo(show, file.read())
+    reason = "asked for" if os.environ.get("IPSECTOOLS_HOST") == "simulated" else reason_without_packets()
     try:
-        with _termination_as_interrupt():
-            reason = "asked for" if os.environ.get("IPSECTOOLS_HOST") == "simulated" else reason_without_packets()
-            if reason is None:
-                with_packets(demo)
-            else:
-                simulated(demo, reason)
-    except KeyboardInterrupt:
-        show.note("Interrupted. Nothing is left behind.")
-        return 130
+        if reason is None:
+            with_packets(demo)
+        else:
+            simulated(demo, reason)
     except LabError as error:
         demo.failures.append(str(error))
     for failure in demo.failures:
@@ -227,5 +222,14 @@ def main() -> int:
     return 1 if demo.failures else 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def main() -> int:
+    show = presenter(sys.stdout)
+    try:
+        _first_signal_interrupts()
+        return run(show)
+    except KeyboardInterrupt:
+        show.note("Interrupted. Nothing is left behind.")
+        return 130
+    except BrokenPipeError:  # `make demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141

@@ -107,7 +107,10 @@ class Host:
         if neighbour is not None:
             arguments.append(str(neighbour.pid))
         with theirs:
-            self._process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            # A session of its own: a terminal's ^C is for the caller, who ends the host by closing the socket.
+            self._process = subprocess.Popen(
+                arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
         self.pid: int = self._process.pid
         try:
             self.mounted: dict[str, bool] = self._receive(10, [])

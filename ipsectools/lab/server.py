@@ -9,6 +9,7 @@ Runs alone, isolated from site-packages (`python -I -S`): it must start fast and
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
@@ -106,7 +107,8 @@ class Server:
                 return
             report = self.reports.pop(pid, None)
             if report is not None:
-                os.write(report, str(os.waitstatus_to_exitcode(status)).encode())
+                with contextlib.suppress(BrokenPipeError):  # the caller no longer asks
+                    os.write(report, str(os.waitstatus_to_exitcode(status)).encode())
                 os.close(report)
 
     def answer(self, request: dict[str, object], descriptors: list[int]) -> None:
@@ -134,7 +136,7 @@ class Server:
         environment: dict[str, str] = request["environment"]  # type: ignore[assignment]
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
+            for number in (signal.SIGCHLD, signal.SIGPIPE):
                 signal.signal(number, signal.SIG_DFL)
             os.setsid()
             for target in (0, 1, 2):
@@ -184,7 +186,6 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     user_of = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C is for the caller, who ends us by closing the socket
     try:
         enter_namespaces(user_of)
         pid = os.fork()
@@ -203,4 +204,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the caller is gone, and the host with it
+        main()

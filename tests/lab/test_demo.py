@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import signal
@@ -15,11 +16,12 @@ import pytest
 
 from ipsectools.lab.host import CHECKOUT
 from ipsectools.lab.manual import page_path, steps
+from ipsectools.lab.network import reason_without_packets
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEMO = [sys.executable, "-m", "ipsectools.lab.demo"]
+DEMO = [sys.executable, "-m", "ipsectools.lab"]
 
 
 def run_demo(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -84,27 +86,81 @@ def test_on_a_terminal() -> None:
     assert b"in clear text" in shown
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_leaves_nothing_behind(number: signal.Signals, tmp_path: Path) -> None:
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MOMENTS = ("==", "A# ", "B# setkey -c", "== What")
+INTERRUPTIONS = [
+    ("linux", "==", signal.SIGINT, 3),
+    ("linux", "B# setkey -c", signal.SIGINT, 1),
+    ("linux", "== What", signal.SIGTERM, 1),
+    ("simulated", "A# ", signal.SIGINT, 3),
+]
+MORE_INTERRUPTIONS = list(itertools.product(("linux", "simulated"), MOMENTS, SIGNALS, (2,)))
+
+
+@pytest.mark.parametrize(
+    ("host", "moment", "number", "times"),
+    [*INTERRUPTIONS, *(pytest.param(*each, marks=pytest.mark.long) for each in MORE_INTERRUPTIONS)],
+)
+def test_interrupted_leaves_nothing_behind(
+    host: str, moment: str, number: signal.Signals, times: int, tmp_path: Path
+) -> None:
+    if host == "linux" and (reason := reason_without_packets()):
+        pytest.skip(reason)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
+    if host == "simulated":
+        environment["IPSECTOOLS_HOST"] = host
+    devices = os.listdir("/sys/class/net")
     with subprocess.Popen(
-        DEMO, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        DEMO,
+        cwd=CHECKOUT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
-            if line.startswith("A# "):
+            if line.startswith(moment):
                 break
         mine = children(process.pid)
-        process.send_signal(number)
+        for _ in range(times):  # to the whole group, as a terminal does
+            os.killpg(process.pid, number)
         rest, errors = process.stdout.read(), process.stderr.read()
         assert process.wait(30) == 130
     assert "Interrupted" in rest
     assert errors == ""
     assert os.listdir(tmp_path) == []
+    assert set(os.listdir("/sys/class/net")) <= set(devices)
     deadline = time.monotonic() + 10
     while any(os.path.exists(f"/proc/{pid}") for pid in mine) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [pid for pid in mine if os.path.exists(f"/proc/{pid}")]
+
+
+def test_interrupted_before_it_began() -> None:
+    for _ in range(3):
+        with subprocess.Popen(DEMO, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+            assert process.returncode in (-signal.SIGTERM, 130)
+
+
+def test_whoever_reads_it_has_seen_enough(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        DEMO,
+        cwd=CHECKOUT,
+        env=os.environ | {"TMPDIR": str(tmp_path), "IPSECTOOLS_HOST": "simulated"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 141
+    assert os.listdir(tmp_path) == []
 
 
 def children(pid: int) -> list[int]:
