@@ -25,12 +25,16 @@ class Bar(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A bar in words, what was reached (None: not measured), and whether that is enough."""
+    """A bar in words, what was reached (None: not measured), and whether that is enough.
+
+    `disturbed`: other processes disturbed every round of one of the figures, so it says little.
+    """
 
     text: str
     wanted: str
     reached: float | None
     met: bool | None
+    disturbed: bool = False
 
 
 def _tcp(peer: str, other: str, wanted: float) -> Bar:
@@ -90,4 +94,7 @@ def _judge(bar: Bar, results: Results) -> Verdict:
     own = results.median(bar.peer, bar.test, bar.value)
     assert own is not None
     reached = own / divisor
-    return Verdict(text, wanted, reached, reached <= bar.wanted if bar.at_most else reached >= bar.wanted)
+    met = reached <= bar.wanted if bar.at_most else reached >= bar.wanted
+    return Verdict(
+        text, wanted, reached, met, any(results.disturbed(name, bar.test) for name in (bar.peer, *bar.others))
+    )

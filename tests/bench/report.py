@@ -61,6 +61,7 @@ def show_tunnels(results: Results) -> None:
     report.heading("Bars")
     for verdict in judge(results):
         reached = "not measured" if verdict.reached is None else f"{verdict.reached:,.2f}"
+        reached = (DISTURBED_MARK if verdict.disturbed else "") + reached
         report.verdict(f"{verdict.text}: {reached} (wanted {verdict.wanted})", verdict.met is True)
     for name, reason in results.skipped.items():
         report.note(f"not measured: {name}: {reason}")

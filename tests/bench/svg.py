@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDTH, LABELS, FIGURES = 860, 350, 90
+WIDTH, LABELS, FIGURES = 960, 430, 90
 ROW, BAR, GAP = 22, 14, 34
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -52,7 +52,7 @@ def chart(groups: Sequence[Group], note: str) -> str:
             parts.append(f'<text x="{LABELS + length + 6:.1f}" y="{middle}">{entry.value:,.0f}</text>')
             y += ROW
     y += 20
-    for line in _wrapped(note, 135):
+    for line in _wrapped(note, 150):
         parts.append(f'<text class="note" x="10" y="{y}">{escape(line)}</text>')
         y += 15
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y}" viewBox="0 0 {WIDTH} {y}" role="img">'
