@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 QUOTED = 548
 """Bytes of an inner packet that an ICMP message about it quotes at most (RFC 1812 section 4.3.2.3)."""
-PATIENCE = 0.1
-"""Seconds for which packets wait when an SA's reserved numbers run out, before they are dropped."""
+PATIENCE = 1.0
+"""Seconds for which packets wait when an SA's reserved numbers run out, as a busy disk needs; then they are dropped."""
 _GUARDED = frozenset((17, 44, 50))
 _GUARDED_WITHOUT_NATT = frozenset((44, 50))
 """Protocols of inner packets that may have been made by this host's IPsec; 44 is IPv6's fragment header."""

@@ -26,7 +26,7 @@ enum {
     FLOW_PACKETS = 64,
     QUOTED = 548,            /* bytes of an inner packet kept for an ICMP message about it */
     CONTROL = 128,
-    PATIENCE_MS = 100,       /* how long packets wait when an SA's reserved numbers ran out */
+    PATIENCE_MS = 1000,      /* how long packets wait when an SA's reserved numbers ran out */
 };
 
 enum event { EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED };
