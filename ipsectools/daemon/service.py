@@ -68,7 +68,7 @@ class Service:
         try:
             self.host = self._find_host()
             self.kernel = self._open_kernel()
-            self._start_forwarding()
+            self._make_forwarder()
             self._listen()
         except OSError as error:
             self._abandon()
@@ -79,7 +79,10 @@ class Service:
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not look through it, with everybody waiting
         self._catch_signals()
-        refused = hardening.harden()
+        with hardening.priority():
+            refused = hardening.harden()
+            if self.forwarder is not None:
+                self.forwarder.start()  # not before: a thread has the capabilities of the one that starts it
         if refused:
             log.info(f"not possible here: {', '.join(refused)}")
         self._notifier.send("READY=1", f"STATUS={self._summary()}")
@@ -100,13 +103,12 @@ class Service:
             raise CannotServe(str(error)) from None
         return kernel
 
-    def _start_forwarding(self) -> None:
+    def _make_forwarder(self) -> None:
         if not self.host.live:
             return  # nothing routes packets into a simulated interface
         from ipsectools.daemon.forwarding import Forwarder
 
         self.forwarder = Forwarder(self.kernel, self.host, self._loop.wake, report=self.log.error)
-        self.forwarder.start()
 
     def _listen(self) -> None:
         passed = listener.passed_sockets()
