@@ -204,11 +204,18 @@ def _explain(path: str | None, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name in ("SQLITE_BUSY", "SQLITE_LOCKED"):
         return f"{path}: in use by another process"
-    if name == "SQLITE_FULL":
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and path is not None and _is_full(path)):
         return f"{path}: no space left on device"
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR")):
         return f"{path}: cannot be written ({error})"
     return f"{path}: not a usable state file ({error})"
+
+
+def _is_full(path: str) -> bool:
+    try:
+        return os.statvfs(path).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _check_header(path: str, version: int) -> bool:
