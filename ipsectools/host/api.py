@@ -252,6 +252,9 @@ class Host(Protocol):
     def set_receive_fib(self, index: int, fib: int) -> None:
         """Packets received on the link are routed by the table of this FIB from now on (0: the main table)."""
 
+    def forget_receive_fib(self, index: int, name: str) -> None:
+        """The same for FIB 0, of a link that may be gone."""
+
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
 

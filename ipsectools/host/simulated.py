@@ -338,6 +338,9 @@ class SimulatedHost:
     def set_receive_fib(self, index: int, fib: int) -> None:
         self._get(index)
 
+    def forget_receive_fib(self, index: int, name: str) -> None:
+        pass
+
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         pass
 

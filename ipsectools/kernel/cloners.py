@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipsectools.errno import EEXIST, EINVAL, ENOSPC, ENXIO, KernelError
 from ipsectools.host.api import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_POINTOPOINT, IFF_SIMPLEX
 from ipsectools.kernel import addresses, if_ipsec, nd6
+from ipsectools.kernel import fib as fib_rules
 from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
@@ -146,6 +147,8 @@ def create(kernel: Kernel, name: str, fib: int) -> str:
         kernel.store.delete(LENT_TABLE, interface.name)  # who has a name again does not wait for the lent one
         kernel.interface_changed(interface)
         made.append(interface)
+    if fib:
+        fib_rules.apply(kernel)
     return made[0].name
 
 
@@ -251,6 +254,7 @@ def forget(kernel: Kernel, interface: Interface) -> None:
     for address in list(interface.addresses.values()):
         addresses.drop(kernel, interface, address)
     kernel.interfaces.remove(interface)
+    fib_rules.release(kernel, interface)
     kernel.interface_removed(interface)
 
 

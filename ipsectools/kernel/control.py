@@ -141,7 +141,6 @@ def _delete_address(kernel: Kernel, args: dict[str, Any]) -> None:
 def _set_sysctl(kernel: Kernel, args: dict[str, Any]) -> list[int]:
     old, new = kernel.sysctl.set(args["name"], args["value"])
     if old != new:
-        generic.apply_send_fibs(kernel)
         for name in kernel.sysctl.same(args["name"]):
             kernel.sysctl_changed(name)
     return [old, new]

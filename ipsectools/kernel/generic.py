@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
 from ipsectools.host.api import IFF_NOARP, IFF_UP
 from ipsectools.kernel import addresses, if_ipsec
+from ipsectools.kernel import fib as fib_rules
 from ipsectools.kernel.cloners import alias_of
 from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI, IFF_PPROMISC
 
@@ -176,6 +177,7 @@ def set_fib(kernel: Kernel, interface: Interface, fib: int) -> None:
     kernel.undo(lambda: host.set_receive_fib(index, before))
     interface.fib = fib
     kernel.interfaces.save(interface)
+    fib_rules.apply(kernel)
     kernel.interface_changed(interface)
 
 
@@ -188,16 +190,8 @@ def set_tunnel_fib(kernel: Kernel, interface: Interface, fib: int) -> None:
         return
     interface.tunnelfib = fib
     kernel.interfaces.save(interface)
-    apply_send_fibs(kernel)
+    fib_rules.apply(kernel)
     kernel.interface_changed(interface)
-
-
-def apply_send_fibs(kernel: Kernel) -> None:
-    """Tells the host which routing tables outer packets may ask for."""
-    fibs = set(range(1, kernel.sysctl.value("net.fibs")))
-    if fibs != kernel.send_fibs:
-        kernel.host.set_send_fibs(fibs)
-        kernel.send_fibs = fibs
 
 
 def set_capabilities(kernel: Kernel, interface: Interface, value: int) -> None:

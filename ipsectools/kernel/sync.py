@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
-from ipsectools.kernel import addresses, cloners, generic, if_ipsec, inet6, nd6, vnet
+from ipsectools.kernel import addresses, cloners, fib, if_ipsec, inet6, nd6, vnet
 from ipsectools.kernel.cloners import CLONERS, alias_of, equip
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ def reconcile(kernel: Kernel) -> None:
     for interface in kernel.interfaces:
         if interface.fib:
             kernel.host.set_receive_fib(interface.index, interface.fib)
-    generic.apply_send_fibs(kernel)
+    fib.apply(kernel)
 
 
 def _is_hardware(link: Link) -> bool:

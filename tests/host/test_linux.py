@@ -304,6 +304,7 @@ def test_fibs_are_routing_tables(host):
         ]
     )
     host.destroy_link(index)
+    host.forget_receive_fib(index, "ipsec9")
     host.set_send_fibs(set())
     assert rules() == []
 

@@ -180,3 +180,29 @@ def test_a_destination_that_is_routed(live: Callable[[str], list[str]]) -> None:
         ip route get 10.0.0.2 | grep -o "dev ipsec0"
     """)
     assert lines == ["ifconfig: ioctl (SIOCAIFADDR): File exists", "lo0 va", "lo0 va ipsec0 tun0", "dev ipsec0"]
+
+
+def test_rules_of_fibs(live: Callable[[str], list[str]]) -> None:
+    """There are as many as are needed, and none is left behind."""
+    lines = live("""
+        rules() { echo "$1:" $(ip rule | grep -o "^30000:.*" | cut -f 2 | sed "s/^from //" | sort); }
+        sysctl net.fibs=8 >/dev/null
+        ifconfig ipsec0 create fib 3 tunnelfib 2; ifconfig ipsec1 create tunnelfib 2
+        rules both
+        ifconfig ipsec0 destroy
+        rules one
+        ifconfig ipsec1 tunnelfib 0 fib 4 name vpn0 >/dev/null; ifconfig va fib 5
+        rules named
+        ip link del vpn0; ip link del va
+        ifconfig -l
+        rules none
+        ip rule | grep -c unreachable
+    """)
+    assert lines == [
+        "both: all fwmark 0x2 lookup 2 all fwmark 0x3 lookup 3 all iif ipsec0 lookup 3",
+        "one: all fwmark 0x2 lookup 2",
+        "named: all fwmark 0x4 lookup 4 all fwmark 0x5 lookup 5 all iif va lookup 5 all iif vpn0 lookup 4",
+        "lo0",
+        "none:",
+        "0",
+    ]

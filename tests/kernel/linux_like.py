@@ -70,6 +70,9 @@ class LinuxLike(SimulatedHost):
     def set_send_fibs(self, fibs: Any) -> None:
         self.send_fibs = set(fibs)
 
+    def forget_receive_fib(self, index: int, name: str) -> None:
+        self.receive_fibs.pop(index, None)
+
     def move_link(self, index: int, vnet: str) -> None:
         if vnet != "blue":
             raise KernelError(ENXIO)

@@ -60,7 +60,10 @@ def test_lost_devices_are_made_again(driver: Driver, host: LinuxLike) -> None:
     driver.restart(clean=False, host=host)
     assert without_counters(seen(driver)) == without_counters(before)
     assert host.receive_fibs[driver.interface("ipsec0")["index"]] == 3
-    assert host.send_fibs == {1, 2, 3}
+    assert host.send_fibs == {1, 3}
+    lose(host, "ipsec0")
+    driver.kernel.host_changed(driver.now)
+    assert (host.receive_fibs, host.send_fibs) == ({}, {1})
 
 
 def test_another_index(driver: Driver, host: LinuxLike) -> None:

@@ -155,8 +155,6 @@ class LinuxHost:
         return self._index(name)
 
     def destroy_link(self, index: int) -> None:
-        if index in self._receive_fibs:
-            self.set_receive_fib(index, 0)  # or a later link of that name would get it
         self._change().destroy(index)
 
     def set_link(
@@ -230,6 +228,10 @@ class LinuxHost:
             self._receive_fibs[index] = fib
         else:
             self._receive_fibs.pop(index, None)
+
+    def forget_receive_fib(self, index: int, name: str) -> None:
+        self._change().set_receive_fib(rtnetlink.linux_name(name), 0)
+        self._receive_fibs.pop(index, None)
 
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         if fibs or self._changes is not None:  # nothing was ever set: not worth the import
