@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -190,7 +191,9 @@ def main() -> None:
         enter_namespaces(user_of)
         pid = os.fork()
     except OSError as error:
-        connection.send(json.dumps({"error": str(error.strerror)}).encode())
+        # ENOSPC is what a limit of 0 (user.max_user_namespaces) looks like.
+        reason = "the system's limit of namespaces" if error.errno == errno.ENOSPC else error.strerror
+        connection.send(json.dumps({"error": reason}).encode())
         return
     if pid:
         connection.close()

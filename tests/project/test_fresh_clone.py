@@ -26,7 +26,7 @@ def clone(tmp_path: Path) -> Path:
     return target
 
 
-def newcomer(directory: Path, *argv: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+def newcomer(directory: Path, *argv: str, timeout: float = 900, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
     """Runs a command as somebody who has set up nothing: an empty home, nothing of our environment but PATH."""
     home = directory.parent / "home"
     home.mkdir(exist_ok=True)
@@ -42,7 +42,23 @@ def newcomer(directory: Path, *argv: str, timeout: float = 900) -> subprocess.Co
         text=True,
         timeout=timeout,
         check=False,
+        umask=umask,
     )
+
+
+INSTALLED = [
+    ("ifconfig ipsec0 create reqid 100", ""),
+    ("ifconfig ipsec0", "reqid: 100"),
+    ("setkey -D", "No SAD entries."),
+    ("sysctl net.inet.ipsec.def_policy", "net.inet.ipsec.def_policy: 1"),
+    ("netstat -I ipsec0", "ipsec0*"),
+    ("kldload if_ipsec", ""),
+    ("kldstat", "ipsec"),
+    ("ipsecd --status", "(simulated)"),
+    ("ipsectools stats", ""),
+    ("ifconfig ipsec0 destroy", ""),
+    ("kldunload if_ipsec", ""),
+]
 
 
 @pytest.mark.timeout(1200)
@@ -61,20 +77,26 @@ def test_both_commands_of_the_readme(clone: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_install_and_uninstall(clone: Path, tmp_path: Path) -> None:
-    made = newcomer(clone, "make", "install", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/ipsectools")
+    made = newcomer(clone, "make", "install", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/ipsectools", umask=0o077)
     assert made.returncode == 0, made.stderr
-    # Installed means: it works where PREFIX says, without the checkout.
+    # Installed means: it works where PREFIX says, without the checkout, for everybody.
     staged = tmp_path / "stage" / "opt" / "ipsectools"
-    shutil.move(staged, tmp_path / "final")
+    final = tmp_path / "final"
+    shutil.move(staged, final)
     shutil.rmtree(clone / "ipsectools")
+    assert not [path for path in final.rglob("*") if not path.stat().st_mode & 0o004]
     environment = {"PATH": "/usr/bin:/bin", "IPSECTOOLS_HOST": "simulated", "IPSECTOOLS_STATE": str(tmp_path / "state")}
-    commands = [["ifconfig", "ipsec0", "create", "reqid", "100"], ["ifconfig", "ipsec0"], ["setkey", "-D"]]
-    for command, wanted in zip(commands, ["", "reqid: 100", "No SAD entries."], strict=True):
-        argv = [str(tmp_path / "final" / "bin" / command[0]), *command[1:]]
+    for line, wanted in INSTALLED:
+        command, *arguments = line.split()
+        argv = [str(final / "bin" / command), *arguments]
         result = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
-        assert result.returncode == 0, result
+        assert result.returncode == 0 and "Traceback" not in result.stderr, result
         assert wanted in result.stdout
-    assert (tmp_path / "final" / "share" / "man" / "man4" / "if_ipsec.4").exists()
+    assert {line.split()[0] for line, _ in INSTALLED} == set(os.listdir(final / "bin"))
+    for name in ("man/man4/if_ipsec.4", "bash-completion/completions/ifconfig", "zsh/site-functions/_ifconfig"):
+        assert (final / "share" / name).stat().st_size > 0
+    service = (final / "lib" / "systemd" / "system" / "ipsecd.service").read_text()
+    assert "ExecStart=/opt/ipsectools/bin/ipsecd " in service
     shutil.move(tmp_path / "final", staged)
     subprocess.run(["git", "checkout", "--quiet", "."], cwd=clone, check=True, timeout=60)
     gone = newcomer(clone, "make", "uninstall", f"DESTDIR={tmp_path}/stage", "PREFIX=/opt/ipsectools")
