@@ -38,7 +38,7 @@ class Flood:
                 # Where nothing comes back, go slowly: the queue of an interface is no place for seconds of traffic.
                 self.counters.collect(0.002 if silent < 25 else 0.01)
                 after = len(self.counters.forth.numbers), len(self.counters.back.numbers)
-                silent = silent + 1 if before[0] == after[0] or before[1] == after[1] else 0
+                silent = silent + 1 if before == after else 0
         except BaseException as error:
             self.error = error
             self._idle.set()
