@@ -9,10 +9,18 @@ import os
 class Ownership:
     """The lock, held. It ends with `release` or with the process, however that ends."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptor", "_path")
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, path: str) -> None:
         self._descriptor = descriptor
+        self._path = path
+
+    def is_current(self) -> bool:
+        """False once the state directory was removed or replaced: the lock then keeps nobody out."""
+        try:
+            return os.path.samestat(os.stat(self._path, follow_symlinks=False), os.fstat(self._descriptor))
+        except OSError:
+            return False
 
     def sign(self, role: str) -> None:
         """Writes into the lock file who holds it, for messages to people."""
@@ -28,7 +36,8 @@ class Ownership:
 def acquire(directory: str) -> Ownership | None:
     """The lock of the state directory, or None if another process holds it. Raises OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(f"{directory}/lock", flags, 0o600)
+    path = f"{directory}/lock"
+    descriptor = os.open(path, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -37,7 +46,7 @@ def acquire(directory: str) -> Ownership | None:
     except BaseException:
         os.close(descriptor)
         raise
-    return Ownership(descriptor)
+    return Ownership(descriptor, path)
 
 
 def owner(directory: str) -> tuple[int, str] | None:

@@ -193,6 +193,10 @@ class Service:
         except KernelError as error:
             self.log.error(f"timer: {error}")
         self._woken()
+        if not self._ownership.is_current():
+            self.log.error(f"stopping: {self.directory} is not the directory any more that it was")
+            self._own_sockets.clear()  # what is there under these names is somebody else's
+            self._loop.stop()
         if self._notifier.watchdog and now - self._watchdog_at >= self._notifier.watchdog:
             self._watchdog_at = now
             self._notifier.send("WATCHDOG=1")

@@ -132,6 +132,18 @@ def test_a_signal_ends_it_cleanly(state, number):
     assert "ipsec0" in state.ok("ifconfig", "-l").split()
 
 
+def test_it_ends_when_its_directory_is_replaced(state):
+    process = state.start("ipsecd", "-f", stdin="")
+    assert "serving" in process.stderr.readline()
+    state.ok("ifconfig", "ipsec0", "create")
+    state.directory.rename(state.directory.with_name("moved"))
+    assert state.ok("ifconfig", "ipsec7", "create") == ""  # makes the directory anew, and owns it
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert f"{state.directory} is not the directory any more that it was" in err
+    assert state.ok("ifconfig", "-l").split()[-1] == "ipsec7"
+
+
 def test_it_ends_when_idle(state):
     state.ok("ipsecd", IPSECTOOLS_IDLE="1")
     state.wait_until_free()
