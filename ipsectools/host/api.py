@@ -264,6 +264,9 @@ class Host(Protocol):
     def set_neighbor_discovery(
         self, index: int, *, accept_rtadv: bool | None = None, detect_duplicates: bool | None = None
     ) -> None: ...
+    def leave_addresses_alone(self, index: int) -> None:
+        """Makes a device that came from elsewhere like a new one: the host gives it no address by itself."""
+
     def move_link(self, index: int, vnet: str) -> None:
         """Moves a link to the network namespace of that name. ENXIO if there is none."""
 

@@ -338,6 +338,9 @@ class SimulatedHost:
     def set_receive_fib(self, index: int, fib: int) -> None:
         self._get(index)
 
+    def leave_addresses_alone(self, index: int) -> None:
+        pass
+
     def forget_receive_fib(self, index: int, name: str) -> None:
         pass
 

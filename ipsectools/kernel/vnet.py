@@ -80,6 +80,7 @@ def arrived(kernel: Kernel, link: Link) -> Interface | None:
     interfaces = kernel.interfaces
     if len(interfaces.of_unit(cloner.name, unit)) == len(cloner.suffixes):
         unit = interfaces.free_unit(cloner.name, f"{cloner.name}{{}}{cloner.suffixes[0]}")
+    kernel.host.leave_addresses_alone(link.index)
     interface = cloners.adopt(kernel, link, cloner, unit)
     if unit == found[1]:
         interface.drivername = words[0]

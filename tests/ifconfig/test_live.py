@@ -96,6 +96,8 @@ def test_there_and_back(live: Callable[[str], list[str]], jail: str) -> None:
         ifconfig ipsec0 -vnet {jail} || echo failed
         ifconfig -j {jail} -l
         ifconfig -D ipsec0 | grep -v nd6
+        ifconfig ipsec0 10.0.0.1 10.0.0.2
+        ifconfig -l inet6
         ifconfig ipsec0 -vnet {jail}
         ifconfig ipsec0 destroy
         ifconfig ipsec0 -vnet {jail}
@@ -109,6 +111,7 @@ def test_there_and_back(live: Callable[[str], list[str]], jail: str) -> None:
         "lo0",
         *status,
         "\tdrivername: ipsec0",
+        "lo0 vb va",
         f"ifconfig: SIOCSIFRVNET({jail}, ipsec0): File exists",
         f"ifconfig: SIOCSIFRVNET({jail}, ipsec0): Device not configured",
     ]

@@ -74,9 +74,14 @@ class Changes:
                 if error.errno != host_errno.EBUSY or index is None:
                     raise
                 self._create_tun(name, None)
-            self._leave_addresses_alone(name, **({} if mtu is None else {"mtu": mtu}))
+            self._give_no_addresses(name, **({} if mtu is None else {"mtu": mtu}))
 
-    def _leave_addresses_alone(self, name: str, **request: Any) -> None:
+    def leave_addresses_alone(self, index: int) -> None:
+        """Of a device that came from another namespace, where it lost its settings."""
+        with _errors():
+            self._give_no_addresses(socket.if_indextoname(index))
+
+    def _give_no_addresses(self, name: str, **request: Any) -> None:
         """Linux neither gives a device of ours a link-local address, nor takes away what was given."""
         self._route.link(
             "set",
@@ -125,7 +130,7 @@ class Changes:
                     raise
                 self.create_tun(name, None, index)  # a Linux without dummy devices; nothing ever reads this one
             for each in (name, *([] if peer is None else [peer])):
-                self._leave_addresses_alone(each)
+                self._give_no_addresses(each)
             if kind == "lo":
                 self._route.link("set", index=socket.if_nametoindex(name), group=LOOPBACK_GROUP)
 

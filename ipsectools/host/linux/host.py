@@ -202,6 +202,9 @@ class LinuxHost:
             raise KernelError(ENXIO)
         neighbor.write(rtnetlink.linux_name(link.name), accept_rtadv, detect_duplicates)
 
+    def leave_addresses_alone(self, index: int) -> None:
+        self._change().leave_addresses_alone(index)
+
     def move_link(self, index: int, vnet: str) -> None:
         self._change().move_link(index, vnet)
 
