@@ -9,6 +9,8 @@ listing them all.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from ipsectools.errno import KernelError
 from ipsectools.kernel import control, if_ipsec, inet6, sync
 from ipsectools.kernel.errors import StateError
@@ -59,7 +61,7 @@ class Kernel:
         tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *KeyEngine.TABLES, *sync.TABLES, *self._host_tables.values()]
         self.store = Store(state_path, tables)
         self._undo: list[Callable[[], None]] = []
-        self._events: dict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = {}
+        self._events: OrderedDict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = OrderedDict()
         self._in_request = False
         self._closed = False
         self._telling = False
@@ -121,7 +123,7 @@ class Kernel:
         self._telling = True
         try:
             while self._events:
-                name, values = self._events.pop(next(iter(self._events)))
+                _, (name, values) = self._events.popitem(last=False)
                 for observer in self.observers:
                     getattr(observer, name)(*values)
         finally:
