@@ -358,8 +358,9 @@ cdef class Core:
 
     def remove_interface(self, int index):
         cdef c_interface *i
-        entry, key, sa = self._outbound.pop(index)
+        entry, key, sa = self._outbound[index]
         self._lock()
+        del self._outbound[index]  # not before: a worker may be about to ask for it
         i = take_interface(&self.e.tables, index)
         if i.outbound:
             guard_sa(&self.e.tables, i.outbound, -1)

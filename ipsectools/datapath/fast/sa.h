@@ -153,6 +153,7 @@ static int sa_prepare(sa *a)
     if (a->broken)
         return -1;
     if (a->enc != ENC_NULL) {
+        EVP_CIPHER_CTX_free(a->cipher); /* of an attempt that failed half way */
         a->cipher = EVP_CIPHER_CTX_new();
         if (!a->cipher || EVP_CipherInit_ex(a->cipher, sa_cipher(a), NULL, a->key, NULL, a->outbound) != 1)
             return -1;

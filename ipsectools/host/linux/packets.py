@@ -336,8 +336,12 @@ class Injector:
 
 
 def is_local(family: socket.AddressFamily, address: bytes) -> bool:
-    """Whether the address is one of this host's (only those can be bound to)."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    """Whether the address is one of this host's (only those can be bound to), or that cannot be found out."""
+    try:
+        probe = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError:  # no descriptor left: believed, since nothing good comes from it
+        return True
+    with probe:
         try:
             probe.bind((socket.inet_ntop(family, address), 0))
         except OSError:
@@ -348,16 +352,16 @@ def is_local(family: socket.AddressFamily, address: bytes) -> bool:
 def path_mtu(dst: bytes, fib: int = 0) -> int:
     """The MTU towards `dst`: the route's, or what the kernel learned from ICMP (which ages after ten minutes)."""
     family = address_family(dst)
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        if fib:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if fib:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
             probe.connect((address_text(dst), 9))
             if family == socket.AF_INET:
                 return probe.getsockopt(socket.IPPROTO_IP, IP_MTU)
             return probe.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
-        except OSError:
-            return 1280 if family == socket.AF_INET6 else 576
+    except OSError:
+        return 1280 if family == socket.AF_INET6 else 576
 
 
 class LinuxWire:
