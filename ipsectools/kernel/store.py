@@ -184,7 +184,7 @@ class Store:
 
     def _fail(self, error: sqlite3.Error) -> None:
         self.changed = True
-        self._failed = _errno_of(error)
+        self._failed = _errno_of(self.path, error)
         raise KernelError(self._failed) from None
 
     def close(self) -> None:
@@ -193,9 +193,9 @@ class Store:
         self._db.close()
 
 
-def _errno_of(error: sqlite3.Error) -> int:
+def _errno_of(path: str | None, error: sqlite3.Error) -> int:
     name = getattr(error, "sqlite_errorname", "")
-    if name == "SQLITE_FULL":
+    if _says_full(path, name):
         return ENOSPC
     return EROFS if name.startswith("SQLITE_READONLY") else EIO
 
@@ -204,11 +204,16 @@ def _explain(path: str | None, error: sqlite3.Error) -> str:
     name = getattr(error, "sqlite_errorname", "")
     if name in ("SQLITE_BUSY", "SQLITE_LOCKED"):
         return f"{path}: in use by another process"
-    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and path is not None and _is_full(path)):
+    if _says_full(path, name):
         return f"{path}: no space left on device"
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR")):
         return f"{path}: cannot be written ({error})"
     return f"{path}: not a usable state file ({error})"
+
+
+def _says_full(path: str | None, name: str) -> bool:
+    """SQLite calls it an I/O error when the room ends in the middle of a write."""
+    return name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and path is not None and _is_full(path))
 
 
 def _is_full(path: str) -> bool:

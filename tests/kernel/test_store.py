@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.errno import ENOSPC, KernelError
+from ipsectools.errno import EIO, ENOSPC, KernelError
+from ipsectools.kernel import store as store_module
 from ipsectools.kernel.store import SCHEMA_VERSION, StateError, Store, Table, peek
 
 ORDERED = Table("ordered", "number INT", "text TEXT")
@@ -323,3 +324,16 @@ def test_deleted_keys_are_gone(path: str) -> None:
     store.commit()
     store.close()
     assert secret not in Path(path).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "full", "errno"),
+    [("SQLITE_IOERR_WRITE", True, ENOSPC), ("SQLITE_IOERR_WRITE", False, EIO), ("SQLITE_FULL", False, ENOSPC)],
+)
+def test_a_write_that_ends_in_the_middle(
+    path: str, monkeypatch: pytest.MonkeyPatch, name: str, full: bool, errno: int
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = name
+    monkeypatch.setattr(store_module, "_is_full", lambda path: full)
+    assert store_module._errno_of(path, error) == errno
