@@ -256,6 +256,7 @@ class Forwarder:
             self._renew_interface(index)
         if now - self._looked >= 0.9 or now < self._looked:  # the timer of a second may come a little early
             self._looked = now
+            self.pump.open_endpoints()
             self._lower_edges(now)
         events = self._events.take()
         if not events:

@@ -134,6 +134,11 @@ class Pump:
         if changed:
             self.driver.encap(self._endpoints)
 
+    def open_endpoints(self) -> None:
+        """Tries again to open the UDP endpoints whose address was not this host's; to be called now and then."""
+        if self._endpoints:
+            self.driver.encap(self._endpoints)
+
     # packets
 
     def set_relief(self, relief: Callable[[], None] | None) -> None:
