@@ -57,6 +57,12 @@ def test_files_that_the_readme_names_exist() -> None:
     assert not missing
 
 
+def test_the_readme_names_every_command() -> None:
+    readme = read("README.md")
+    for command in os.listdir(os.path.join(CHECKOUT, "bin")):
+        assert f"`{command}`" in readme, command
+
+
 def exists(name: str) -> bool:
     return os.path.exists(os.path.join(CHECKOUT, name))
 

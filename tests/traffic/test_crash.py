@@ -21,7 +21,7 @@ def kill_ipsecd(host: Host) -> None:
     """Kills the host's ipsecd and waits until it is gone."""
     (pid,) = host.processes("ipsecd")
     host.kill(pid, signal.SIGKILL)
-    host.run("sh", "-c", f"while kill -0 {pid} 2>/dev/null; do :; done", timeout=10)
+    host.run("sh", "-c", f"while kill -0 {pid} 2>/dev/null; do :; done", timeout=60)
 
 
 def identity(host: Host) -> tuple[str, list[str], list[str]]:
