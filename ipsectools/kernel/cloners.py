@@ -282,8 +282,8 @@ class Device:
 
 
 def alias_of(description: str) -> str:
-    """What Linux can keep of a description (255 bytes)."""
-    return description.encode("utf-8", "replace")[:255].decode("utf-8", "ignore")
+    """What Linux can keep of a description (254 bytes)."""
+    return description.encode("utf-8", "replace")[:254].decode("utf-8", "ignore")
 
 
 def restore(host: Host, devices: list[Device]) -> list[int]:

@@ -209,3 +209,21 @@ def test_rules_of_fibs(live: Callable[[str], list[str]]) -> None:
         "none:",
         "0",
     ]
+
+
+def test_a_description_longer_than_linux_has_room_for(live: Callable[[str], list[str]]) -> None:
+    lines = live("""
+        text() { printf "%${1}s" | tr " " x; }
+        ifconfig ipsec0 create
+        for length in 253 254 255 256 257 1023 1024
+        do
+            ifconfig ipsec0 descr $(text $length)
+            echo $(ifconfig ipsec0 | grep description | wc -c) $(ip link show ipsec0 | grep -o "x*$" | wc -c)
+        done
+    """)
+    refused = "ifconfig: ioctl SIOCSIFDESCR (set descr): File name too long"
+    assert lines == [
+        *(f"{length + 15} {min(length, 254) + 1}" for length in (253, 254, 255, 256, 257, 1023)),
+        refused,
+        "1038 255",
+    ]

@@ -49,6 +49,8 @@ def _errors() -> Iterator[None]:
 
 
 def _number(linux: int) -> int:
+    if linux == host_errno.ERANGE:  # of an attribute that is too long
+        return EINVAL
     return ENXIO if linux == host_errno.ENODEV else from_host(linux)
 
 
