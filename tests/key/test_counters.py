@@ -271,6 +271,15 @@ def test_two_sas_with_one_key_share_its_counter(client: Client) -> None:
     }
 
 
+def test_one_key_in_two_algorithms_shares_its_counter(client: Client) -> None:
+    """AES-CTR and AES-GCM draw the same key stream from the same key, salt and IV."""
+    client.ask(gcm(0x1000))
+    client.ask(add(0x1001, key=bytes(20), encrypt=EALG_AESCTR))
+    for spi in (0x1000, 0x1001):
+        client.driver.engine.reserve(sa_of(client, spi))
+    assert (sa_of(client, 0x1000).traffic.iv, sa_of(client, 0x1001).traffic.iv) == (0, BLOCK)
+
+
 @pytest.mark.parametrize("damage", ["secret gone", "mark of another kind", "secret of another kind"])
 def test_without_a_ledger_counter_keys_do_not_send(client: Client, damage: str) -> None:
     driver = client.driver
@@ -300,7 +309,7 @@ def test_a_mark_that_is_gone_is_noticed(client: Client) -> None:
     client.ask(gcm(0x1002, key=bytes(range(20))))
     for spi in (0x1000, 0x1002):
         driver.engine.reserve(sa_of(client, spi))
-    key = driver.engine.counters.ledger.fingerprint(EALG_AESGCM16, bytes(range(20)))
+    key = driver.engine.counters.ledger.fingerprint(bytes(range(20)))
     driver.store.delete(LEDGER, key)
     driver.store.commit()
     driver.restart(clean=True)
@@ -334,14 +343,14 @@ def test_the_ledger_forgets_safely() -> None:
     store = Store(None, (META, LEDGER))
     ledger = Ledger(store, limit=3)
     ledger.load(None, None)
-    held = ledger.fingerprint(20, b"held")
+    held = ledger.fingerprint(b"held")
     ledger.hold(held)
     ledger.reserve(held)
-    old = ledger.fingerprint(20, b"old")
+    old = ledger.fingerprint(b"old")
     for _ in range(3):
         ledger.reserve(old)
     for number in range(10):
-        ledger.reserve(ledger.fingerprint(20, b"%d" % number))
+        ledger.reserve(ledger.fingerprint(b"%d" % number))
     again = Ledger(store, limit=3)
     again.load(
         *(
@@ -352,7 +361,7 @@ def test_the_ledger_forgets_safely() -> None:
     for each in (ledger, again):
         assert each.mark(held) == BLOCK
         assert each.mark(old) >= 3 * BLOCK
-        assert each.mark(ledger.fingerprint(20, b"0")) >= 3 * BLOCK
+        assert each.mark(ledger.fingerprint(b"0")) >= 3 * BLOCK
     assert len(list(store.rows(LEDGER))) <= 5
 
 

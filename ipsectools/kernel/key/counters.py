@@ -124,7 +124,7 @@ class Counters:
     def _hold_key(self, sa: SecurityAssociation) -> None:
         """Keeps the ledger from forgetting the key of an SA that has taken IVs, if it has not been made to."""
         if sa.traffic.iv_limit and not sa.ledger_key and not sa.no_send_reason:
-            sa.ledger_key = self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
+            sa.ledger_key = self.ledger.fingerprint(sa.encryption_key)
             self.ledger.hold(sa.ledger_key)
             if self.ledger.mark(sa.ledger_key) < sa.traffic.iv_limit:
                 self.ledger.unreadable = "the ledger of used counter values has lost some"
@@ -157,7 +157,7 @@ class Counters:
 
     def _reserve_ivs(self, sa: SecurityAssociation) -> None:
         traffic = sa.traffic
-        fingerprint = sa.ledger_key or self.ledger.fingerprint(sa.encrypt, sa.encryption_key)
+        fingerprint = sa.ledger_key or self.ledger.fingerprint(sa.encryption_key)
         used_up = traffic.iv >= traffic.iv_limit
         if used_up or self.ledger.mark(fingerprint) == traffic.iv_limit:
             first, traffic.iv_limit = self.ledger.reserve(fingerprint)

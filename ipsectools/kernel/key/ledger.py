@@ -1,6 +1,6 @@
 """Which counter values each counter-mode key may already have used: what makes (key, IV) pairs unique for ever.
 
-A key (with salt and algorithm) is known by HMAC-SHA256 under a random secret of this state file; its mark is the first
+A key (with salt) is known by HMAC-SHA256 under a random secret of this state file; its mark is the first
 IV counter that nobody has been given. Marks survive deletion of the SA, flush, and the end of the process. Keys of an
 IKE daemon come once and never again, so the ledger is trimmed: the oldest marks of keys without an SA are forgotten,
 and from then on unknown keys start at the highest mark that was forgotten (the floor), which is just as safe.
@@ -58,12 +58,12 @@ class Ledger:
         except (ValueError, DatabaseError) as error:
             self.unreadable = f"the ledger of used counter values cannot be read ({error})"
 
-    def fingerprint(self, encrypt: int, key: bytes) -> bytes:
-        """Names a key (salt included) without telling it."""
+    def fingerprint(self, key: bytes) -> bytes:
+        """Names a key (salt included) without telling it. CTR and GCM with one key make one key stream, so one name."""
         if not self._secret:
             self._secret = urandom(32)
             self._store.put(META, (_SECRET, self._secret))
-        return digest(self._secret, b"%c" % encrypt + key, sha256)
+        return digest(self._secret, key, sha256)
 
     def hold(self, fingerprint: bytes) -> None:
         """An SA with this key exists from now on: its mark is not forgotten."""
