@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import signal
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ def why_no_lab() -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("traffic") and (reason := why_no_lab()):
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left_open() -> Iterator[None]:
+    """Kernels of tests are cycles of objects: their files are closed before there are too many for select(2)."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

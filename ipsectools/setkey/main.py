@@ -99,6 +99,14 @@ def _run(arguments: list[str], output: Output, open_door: Callable[[bool], Door]
     if not arguments:
         return _usage(output)
     line = _read_options(arguments, output)
+    try:
+        return _serve(line, output, open_door)
+    finally:
+        if isinstance(line.source, int) and line.source != _STDIN:
+            os.close(line.source)
+
+
+def _serve(line: CommandLine, output: Output, open_door: Callable[[bool], Door] | None) -> int:
     if line.check:
         return _check(line, output)
     if open_door is None:
