@@ -66,11 +66,13 @@ class LinuxDriver(Driver):
 
 
 def seen(driver: Driver) -> Any:
-    """Lifetimes only whether they end: Linux's clock goes on, the driver's does not."""
+    """Lifetimes only whether they end: Linux's clock goes on, the driver's does not. Nor is the moment compared in which
+    Linux still looks whether somebody else has a new IPv6 address."""
     interfaces = driver.call("LISTIF")
     for interface in interfaces:
         for address in interface["inet6"]:
             address.update({key: value is not None for key, value in address.items() if "ltime" in key})
+            address["flags"] = [flag for flag in address["flags"] if flag != "tentative"]
     return [interface | {"statistics": None} for interface in interfaces]
 
 
