@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ipsectools.daemon.embedded import EmbeddedKernel, EmbeddedPfkey
 
 READING_OPS = frozenset(
-    ["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND"]
+    ["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND", "KLDSTAT"]
 )
 """Control operations that change nothing."""
 

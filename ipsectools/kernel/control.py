@@ -8,7 +8,20 @@ not there; EPERM for whoever must not change anything.
 from __future__ import annotations
 
 from ipsectools.errno import EINVAL, ENXIO, EPERM, KernelError
-from ipsectools.kernel import bridge, cloners, generic, if_ipsec, inet, inet6, nd6, outbound, statistics, status, vnet
+from ipsectools.kernel import (
+    bridge,
+    cloners,
+    generic,
+    if_ipsec,
+    inet,
+    inet6,
+    modules,
+    nd6,
+    outbound,
+    statistics,
+    status,
+    vnet,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,6 +201,9 @@ OPERATIONS = {
     "SYSCTLLIST": Operation(lambda kernel, _args: kernel.sysctl.all(), "", needs_privilege=False),
     "SYSCTLGET": Operation(lambda kernel, args: kernel.sysctl.get(args["name"]), "name:text", needs_privilege=False),
     "SYSCTLSET": Operation(_set_sysctl, "name:text value:value"),
+    "KLDSTAT": Operation(lambda kernel, _args: modules.loaded(kernel), "", needs_privilege=False),
+    "KLDLOAD": Operation(lambda kernel, args: modules.load(kernel, args["file"]), "file:text"),
+    "KLDUNLOAD": Operation(lambda kernel, args: modules.unload(kernel, args["file"]), "file:text"),
     "STATISTICS": Operation(lambda kernel, _args: statistics.read(kernel), "", needs_privilege=False),
     "OUTBOUND": Operation(
         lambda kernel, args: outbound.read(kernel, _interface(kernel, args)), "name:text", needs_privilege=False

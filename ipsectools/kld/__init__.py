@@ -1,4 +1,5 @@
-"""kldload(8), kldstat(8), kldunload(8) for the two modules that the emulated kernel is: `ipsec` and `if_ipsec`.
+"""kldload(8), kldstat(8), kldunload(8) for the modules `ipsec` and `if_ipsec`, and for `tcpmd5`.
 
-"Loaded" means that ipsecd runs for this network namespace.
+The first two are the emulated kernel: loaded means that ipsecd runs for this network namespace. The third is a switch
+in that kernel's state.
 """

@@ -304,7 +304,7 @@ def test_vnet_that_is_not_there(driver: Driver) -> None:
 
 # who may, and nonsense
 
-READING = {"LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND"}
+READING = {"LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND", "KLDSTAT"}
 
 
 @pytest.mark.parametrize("op", sorted(OPERATIONS))

@@ -52,6 +52,39 @@ def test_it_cannot_be_unloaded_while_there_are_interfaces(host: State) -> None:
     assert host.run("kldstat", "-q", "-m", "ipsec")[0] == 1
 
 
+def test_tcp_signatures_come_with_their_module(host: State) -> None:
+    add = 'add 192.0.2.1 192.0.2.2 tcp 0x1000 -A tcp-md5 "secret";\n'
+    refused = (0, "The result of line 1: Invalid argument.\n", "")
+    tcpmd5 = " 3    1 0x0000000000000000        0 tcpmd5.ko\n"
+    assert host.run("setkey", "-c", stdin=add) == refused
+    assert host.run("kldload", "-v", "tcpmd5") == (0, "Loaded tcpmd5, id=3\n", "")
+    assert host.run("kldload", "-n", "tcpmd5.ko") == (0, "", "")
+    again = "kldload: can't load tcpmd5: module already loaded or in kernel\n"
+    assert host.run("kldload", "tcpmd5") == (1, "", again)
+    assert host.ok("kldstat") == HEADER + LINE + tcpmd5
+    assert (
+        host.ok("kldstat", "-n", "tcpmd5", "-v")
+        == HEADER + tcpmd5 + "\tContains modules:\n\t\tId Name\n\t\t 3 tcpmd5\n"
+    )
+    assert host.ok("kldstat", "-i", "3") == HEADER + tcpmd5
+    assert host.ok("kldstat", "-m", "tcpmd5") == "Id  Refs Name\n  3    1 tcpmd5\n"
+    host.ok("setkey", "-c", stdin=add)
+    assert host.ok("setkey", "-D").startswith(
+        "192.0.2.1 192.0.2.2\n\ttcp mode=any spi=4096(0x00001000) reqid=0(0x00000000)\n\tA: tcp-md5  73656372 6574\n"
+    )
+    busy = "kldunload: can't unload file: Device busy\n"
+    assert host.run("kldunload", "tcpmd5") == (1, "", busy)
+    host.ok("kldunload", "ipsec")
+    assert host.ok("kldstat") == HEADER
+    host.ok("kldload", "ipsec")  # the state tells that the other one was loaded
+    assert host.run("kldunload", "-i", "3") == (1, "", busy)
+    host.ok("setkey", "-F")
+    assert host.run("kldunload", "-v", "tcpmd5") == (0, "Unloading tcpmd5.ko, id=3\n", "")
+    assert host.run("kldunload", "tcpmd5") == (1, "", "kldunload: can't find file tcpmd5\n")
+    assert host.ok("kldstat") == HEADER + LINE
+    assert host.run("setkey", "-c", stdin=add) == refused
+
+
 @pytest.mark.parametrize(
     ("command", "errors"),
     [

@@ -113,6 +113,7 @@ _HANDLERS: dict[int, Handler] = {
 
 _REQID_TRIES = 63
 _COUNTERS = ("policy_id", "reqid", "acquire_seq")
+_TCPMD5 = "tcpmd5"
 
 
 class KeyEngine:
@@ -134,6 +135,8 @@ class KeyEngine:
         self.policy_id = 0
         self.reqid = 0
         self.acquire_seq = 0
+        self.tcpmd5 = False
+        """The module of that name is loaded: SAs of TCP signatures are accepted."""
         self._departed: list[SecurityAssociation] = []
 
     # life
@@ -162,6 +165,7 @@ class KeyEngine:
         meta: dict[str, Any] = {str(row[0]): row[1] for row in self.store.rows(META)}
         for counter, first in zip(_COUNTERS, (0, MANUAL_REQID_MAX + 1, 0), strict=True):
             setattr(self, counter, int(meta.get(counter, first)))
+        self.tcpmd5 = bool(meta.get(_TCPMD5, 0))
         self.counters.load(meta, moves_traffic)
         self.spd = Spd()
         for policy in sorted(map(policy_from_row, self.store.rows(POLICIES)), key=lambda policy: policy.order):
@@ -323,6 +327,11 @@ class KeyEngine:
         self.store.delete(POLICIES, policy.id)
 
     # the kernel's side
+
+    def set_tcpmd5(self, loaded: bool) -> None:
+        """Says whether the module tcpmd5 is loaded; the state file keeps it."""
+        self.tcpmd5 = loaded
+        self.store.put(META, (_TCPMD5, int(loaded)))
 
     def allocate_reqid(self, used: Container[int]) -> int:
         """An automatic reqid that no interface uses. Raises KernelError EEXIST after 63 tries."""

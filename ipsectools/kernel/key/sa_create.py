@@ -31,6 +31,7 @@ from ipsectools.pfkey.constants import (
     IPPROTO_AH,
     IPPROTO_ESP,
     IPPROTO_IPCOMP,
+    IPPROTO_TCP,
     MODE_ANY,
     PROTOCOL_OF_SATYPE,
     SASTATE_LARVAL,
@@ -145,7 +146,12 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
         raise Refused(EINVAL)
     sad = engine.sad
     spi = int.from_bytes(found[EXT_SA][4:8], "big")
-    if spi in sad.by_spi:
+    if index[0] == IPPROTO_TCP:  # its addresses name it, so that any SPI does
+        if sad.tcp_signature(*index[3:]) is not None:
+            raise Refused(EEXIST)
+        if spi in sad.by_spi:
+            spi = _choose_spi(engine, IPPROTO_TCP, None)
+    elif spi in sad.by_spi:
         raise Refused(EEXIST)
     if spi <= _RESERVED_SPI_MAX and index[0] in (IPPROTO_ESP, IPPROTO_AH):
         raise Refused(EINVAL)
@@ -154,7 +160,7 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
     if head is None:
         head = make_head(sad, *index)
     sa = SecurityAssociation(sad.next_serial(), spi, head)
-    validate.set_values(sa, found, head.mode)
+    validate.set_values(sa, found, head.mode, tcpmd5=engine.tcpmd5)
     if not known_head:
         engine.enter_head(head)
     sa.state = SASTATE_MATURE
@@ -218,7 +224,7 @@ def _complete(engine: KeyEngine, sa: SecurityAssociation, message: Message, now:
     found = message.extensions
     if not _has_needed(message, found):
         raise Refused(EINVAL)
-    validate.set_values(sa, found, sa.head.mode)
+    validate.set_values(sa, found, sa.head.mode, tcpmd5=engine.tcpmd5)
     sa.created = now
     engine.sad.mature(sa, SASTATE_MATURE)
     engine.counters.start(sa)

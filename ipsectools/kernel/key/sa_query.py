@@ -11,6 +11,7 @@ from ipsectools.pfkey.constants import (
     EXT_ADDRESS_DST,
     EXT_ADDRESS_SRC,
     EXT_SA,
+    IPPROTO_TCP,
     IPSEC_PROTO_ANY,
     SADB_DUMP,
     SADB_GET,
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
 
 
 def _find(engine: KeyEngine, message: Message) -> SecurityAssociation:
-    """The SA by SPI, if it has the request's protocol and addresses; mode and reqid do not count. ESRCH else."""
+    """The SA by SPI, if it has the request's protocol and addresses; mode and reqid do not count. ESRCH else.
+
+    That of TCP signatures is found by its addresses; the SPI does not count.
+    """
     found = message.extensions
-    sa = engine.sad.by_spi.get(int.from_bytes(found[EXT_SA][4:8], "big"))
-    wanted = (protocol_of(message), end_point(found[EXT_ADDRESS_SRC]), end_point(found[EXT_ADDRESS_DST]))
-    if sa is None or (sa.protocol, sa.src, sa.dst) != wanted:
+    protocol, src, dst = protocol_of(message), end_point(found[EXT_ADDRESS_SRC]), end_point(found[EXT_ADDRESS_DST])
+    if protocol == IPPROTO_TCP:
+        sa = engine.sad.tcp_signature(src, dst)
+    else:
+        sa = engine.sad.by_spi.get(int.from_bytes(found[EXT_SA][4:8], "big"))
+    if sa is None or (sa.protocol, sa.src, sa.dst) != (protocol, src, dst):
         raise Refused(ESRCH)
     return sa
 

@@ -22,6 +22,7 @@ from ipsectools.pfkey.constants import (
     AALG_SHA2_256,
     AALG_SHA2_384,
     AALG_SHA2_512,
+    AALG_TCP_MD5,
     AF_INET,
     CALG_DEFLATE,
     EALG_AESCBC,
@@ -46,6 +47,7 @@ from ipsectools.pfkey.constants import (
     IPPROTO_AH,
     IPPROTO_ESP,
     IPPROTO_IPCOMP,
+    IPPROTO_TCP,
     MODE_TUNNEL,
     NAT_T_ESPINUDP,
     SA_FLAG_DERIV,
@@ -112,15 +114,17 @@ _GMAC_OF_KEY_BYTES = {16: AALG_AES128GMAC, 24: AALG_AES192GMAC, 32: AALG_AES256G
 COUNTER_MODE = (EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305)
 """Encryption whose IV is a counter that must never repeat under one key."""
 
+_TCP_KEY_MAX_BYTES = 80
 _REPLAY_PACKETS_MAX = 0xFFFFFFFF - 32
 _WINDOW_BYTES_MAX = 1 << 24
 """A larger window's bitmap would not be allocated (FreeBSD depends on free memory here)."""
 
 
-def set_values(sa: SecurityAssociation, found: Extensions, mode: int) -> None:
+def set_values(sa: SecurityAssociation, found: Extensions, mode: int, *, tcpmd5: bool) -> None:
     """Fills an SA from a request's extensions, checking them in FreeBSD's order (key_setsaval).
 
-    `mode` is that of the SA's head. Raises Refused (EINVAL, EOPNOTSUPP, ENOBUFS); nothing is filled then.
+    `mode` is that of the SA's head, `tcpmd5` says that this module is loaded. Raises Refused (EINVAL, EOPNOTSUPP,
+    ENOBUFS); nothing is filled then.
     """
     _check_identities(found)
     _, replay, _, auth, encrypt, flags = extensions.read_sa(found[EXT_SA])
@@ -141,8 +145,11 @@ def set_values(sa: SecurityAssociation, found: Extensions, mode: int) -> None:
     elif protocol == IPPROTO_IPCOMP:
         if encrypt != CALG_DEFLATE or (not flags & SA_FLAG_RAWCPI and sa.spi >= 0x10000):
             raise Refused(EINVAL)
+    elif protocol == IPPROTO_TCP and tcpmd5:
+        if auth != AALG_TCP_MD5 or not key_auth or len(extensions.read_key(key_auth)[1]) > _TCP_KEY_MAX_BYTES:
+            raise Refused(EINVAL)
     else:
-        # TCP signatures live in a module of their own (tcpmd5), which is not part of this kernel
+        # TCP signatures live in a module of their own
         raise Refused(EINVAL)
     natt = _nat_t(found, protocol, mode, sa.head.src, sa.head.dst)
     sa.flags, sa.window, sa.auth, sa.encrypt = flags, window, auth, encrypt
