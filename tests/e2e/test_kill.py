@@ -29,7 +29,11 @@ IV_LENGTH = {GCM: 8, CTR: 8, CHACHA: 8, CBC_SHA256: 16}
 
 
 def replay(hosts: Pair, packets: list[Seen]) -> None:
-    """Sends everything that was on the wire once more, from where it came: nothing of it is accepted."""
+    """Sends everything that was on the wire once more, from where it came.
+
+    What a killed ipsecd never saw may be accepted now, if it is still in the window; the caller looks for what arrived
+    a second time.
+    """
     a, b = hosts
     books = Books(a), Books(b)
     ends = OUTER["inet"]
@@ -47,7 +51,7 @@ def replay(hosts: Pair, packets: list[Seen]) -> None:
     wait_for_arrival(hosts, books, len(packets))
     for book in books:
         balance, drops = book.closed()
-        assert balance["delivered"] == balance["injected"] == 0, "a packet was accepted twice"
+        assert balance["injected"] == 0
         assert set(drops) <= {"in-replay", "in-late-replay"}, drops
 
 
@@ -97,11 +101,13 @@ def rounds(hosts: Pair, algorithm: Algorithm, count: int) -> None:
                 assert iv not in ivs[seen.spi], f"turn {turn}: IV used twice: {seen}"
                 ivs[seen.spi].add(iv)
             replay(hosts, packets)
+            time.sleep(0.05)
+            counters.drain()
+            for arrivals in (counters.forth, counters.back):
+                assert len(set(arrivals.numbers)) == len(arrivals.numbers), f"turn {turn}: arrived twice: {arrivals}"
             capture.forget()
             flood.go()
         flood.pause()
-        for arrivals in (counters.forth, counters.back):
-            assert len(set(arrivals.numbers)) == len(arrivals.numbers), "a datagram arrived twice"
 
 
 @pytest.mark.parametrize(
