@@ -30,7 +30,8 @@ test: $(VENV)/.built ## all tests but the long ones (as root: with real packets)
 	$(PY) -m pytest -n $(JOBS)
 
 long: $(VENV)/.built ## the long tests
-	$(PY) -m pytest -n $(JOBS) -m long --timeout 1200
+	$(PY) -m pytest -n $(JOBS) -m 'long and not alone' --timeout 1200
+	$(PY) -m pytest -n 0 -m 'long and alone' --timeout 1200
 
 bench: $(VENV)/.built ## our tunnels, others and the limits side by side (root; BENCH='--help' for options)
 	@$(PY) -m tests.bench.tunnels $(BENCH)

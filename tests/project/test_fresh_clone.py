@@ -61,6 +61,7 @@ INSTALLED = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(1200)
 def test_both_commands_of_the_readme(clone: Path) -> None:
     demo = newcomer(clone, "make", "demo")
