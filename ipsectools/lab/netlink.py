@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import ipaddress
 import os
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,14 +17,14 @@ if TYPE_CHECKING:
 RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE = 16, 19, 17, 20, 21, 24
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
 NLMSG_ERROR = 2
-IFF_UP = 1
+IFF_UP, IFF_RUNNING = 1, 0x40
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 4, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
 NETLINK_ROUTE = 0
-SIOCGIFINDEX = 0x8933
+SIOCGIFFLAGS, SIOCGIFINDEX = 0x8913, 0x8933
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -71,6 +73,17 @@ class Netlink:
 
     def set_up(self, name: str, up: bool = True) -> None:
         self.request(RTM_SETLINK, struct.pack("=BxHiII", 0, 0, self.index(name), IFF_UP if up else 0, IFF_UP))
+
+    def wait_until_running(self, name: str, patience: float = 10) -> None:
+        """Waits until the interface carries packets: Linux drops what is sent before it has noticed the other end."""
+        deadline = time.monotonic() + patience
+        request = struct.pack("16s24x", name.encode())
+        while (
+            not struct.unpack_from("=16xH", fcntl.ioctl(self._socket.fileno(), SIOCGIFFLAGS, request))[0] & IFF_RUNNING
+        ):
+            if time.monotonic() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, f"{name} does not come up")
+            time.sleep(0.01)
 
     def set_mtu(self, name: str, mtu: int) -> None:
         self.request(RTM_SETLINK, struct.pack("=BxHiII", 0, 0, self.index(name), 0, 0) + _number(IFLA_MTU, mtu))

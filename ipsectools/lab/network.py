@@ -32,6 +32,9 @@ def connect(
             netlink.set_up(name)
             for address in addresses:
                 netlink.address(name, address)
+    for host in (a, b):
+        with Netlink(host) as netlink:
+            netlink.wait_until_running(name)
 
 
 @contextlib.contextmanager
