@@ -66,8 +66,8 @@ class LinuxDriver(Driver):
 
 
 def seen(driver: Driver) -> Any:
-    """Lifetimes only whether they end: Linux's clock goes on, the driver's does not. Nor is the moment compared in which
-    Linux still looks whether somebody else has a new IPv6 address."""
+    """Lifetimes only whether they end: Linux's clock goes on, the driver's does not. Nor whether Linux is still
+    looking if somebody else has a new IPv6 address."""
     interfaces = driver.call("LISTIF")
     for interface in interfaces:
         for address in interface["inet6"]:
