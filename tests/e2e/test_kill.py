@@ -83,7 +83,7 @@ def rounds(hosts: Pair, algorithm: Algorithm, count: int) -> None:
             for victim in victims:
                 assert victim.run("setkey", "-D").output
                 assert len(victim.processes("ipsecd")) == 1
-            for _ in range(400):  # until there is traffic again; what was reserved for the next second is lost
+            for _ in range(1200):  # until there is traffic again; what was reserved for the next second is lost
                 counters_now = len(counters.forth.numbers), len(counters.back.numbers)
                 if all(now > then for now, then in zip(counters_now, arrived, strict=True)):
                     break
