@@ -168,8 +168,10 @@ def test_rekeying_under_load_loses_nothing(hosts: Pair) -> None:
     ):
         books = Books(a), Books(b)
         flood.go()
+        wait_for_traffic(counters)
         for turn in range(6):
             rekey(hosts, (SPIS[0] + 2 * turn, SPIS[1] + 2 * turn), (SPIS[0] + 2 * turn + 2, SPIS[1] + 2 * turn + 2))
+            wait_for_traffic(counters)
         flood.pause()
         assert counters.forth.complete, (counters.forth, [book.closed() for book in books])
         assert counters.back.complete, (counters.back, [book.closed() for book in books])
@@ -177,6 +179,16 @@ def test_rekeying_under_load_loses_nothing(hosts: Pair) -> None:
         assert [book.closed()[1] for book in books] == [{}, {}]
         assert not capture.clear()
         assert len({seen.spi for seen in capture.esp()}) == 2 * 7
+
+
+def wait_for_traffic(counters: Counters) -> None:
+    """Until a datagram that is sent from now on has arrived each way."""
+    sent = counters.forth.sent
+    for _ in range(6000):
+        if all(arrivals.numbers and arrivals.numbers[-1] >= sent for arrivals in (counters.forth, counters.back)):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no traffic: {counters.forth} {counters.back}")
 
 
 def rekey(hosts: Pair, old: tuple[int, int], new: tuple[int, int]) -> None:
