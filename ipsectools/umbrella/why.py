@@ -30,6 +30,7 @@ WITH_PORTS = frozenset([6, 17, 132])
 DEFAULT_SIZE = 84
 """Bytes of an echo request as ping(8) sends it."""
 LARGEST = 65535
+SMALLEST_MTU, LARGEST_MTU = 1280, 8192
 IFF_UP, IFF_RUNNING, IFF_MONITOR = 0x1, 0x40, 0x40000
 LAST_SEQUENCE, LAST_ESN = 2**32 - 1, 2**64 - 1
 
@@ -307,9 +308,11 @@ class Walk:
             return packet.size
         forwarded = not self.is_ours(packet.source)
         if packet.df or (packet.version == 6 and forwarded):
+            fix = f"send at most {mtu} bytes"
+            if packet.size <= LARGEST_MTU:
+                fix += f", or: ifconfig {interface['name']} mtu {max(packet.size, SMALLEST_MTU)}"
             _stop(
-                f"{packet.size} bytes do not fit into {interface['name']}'s MTU of {mtu} and may not be fragmented",
-                f"send at most {mtu} bytes, or: ifconfig {interface['name']} mtu {min(packet.size, 8192)}",
+                f"{packet.size} bytes do not fit into {interface['name']}'s MTU of {mtu} and may not be fragmented", fix
             )
         header = packet.header + (8 if packet.version == 6 else 0)
         room: int = (mtu - header) // 8 * 8
@@ -449,7 +452,7 @@ class Walk:
                 encryption, sa["auth"], mtu, outer_header=header, natt=bool(sa["natt"]), ctr_compatibility=compatible
             )
             fix = "sysctl net.inet.ipsec.dfbit=0"
-            if most >= 1280:
+            if most >= SMALLEST_MTU:
                 fix = f"ifconfig {interface['name']} mtu {most}, or: {fix}"
             _stop(
                 f"the outer packet has {size} bytes, the path takes {mtu}, and DF forbids fragments;"

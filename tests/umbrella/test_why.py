@@ -159,6 +159,8 @@ def test_sizes(ready: State) -> None:
     add(ready)
     assert "1500 bytes do not fit" in stopped(ready, *INSIDE, "udp", "--size", "1500", "--df")["reason"]
     assert ask(ready, *INSIDE, "--size=1400", "--df")["outer"]["length"] == 20 + 8 + 16 + 1408
+    assert stopped(ready, *INSIDE, "--size", "8192", "--df")["fix"].endswith("ifconfig ipsec0 mtu 8192")
+    assert stopped(ready, *INSIDE, "--size", "8193", "--df")["fix"] == "send at most 1400 bytes"
     texts = {step["step"]: step["text"] for step in ask(ready, *INSIDE, "--size=4000")["steps"]}
     assert texts["fragments"].endswith("3 inner packets")
     ready.ok("ifconfig", "ipsec0", "mtu", "8192")
