@@ -128,7 +128,11 @@ def _state() -> Iterator[Finding]:
         yield MISSING, f"ipsecd: {error}", "see its log; ending its process loses no SA"
         return
     if found is None:
-        yield OK, "ipsecd is not running; it starts when it is needed", ""
+        trouble = _state_file_trouble(directory)
+        if trouble:
+            yield MISSING, trouble, "move it away (what it holds is lost) and use new keys"
+        else:
+            yield OK, "ipsecd is not running; it starts when it is needed", ""
     elif found["version"] != __version__:
         text = f"ipsecd {found['version']} is running (process {found['pid']}), this is {__version__}"
         yield MISSING, text, "ipsecd --stop; no SA is lost"
@@ -136,6 +140,33 @@ def _state() -> Iterator[Finding]:
         kind = "live" if found["live"] else "simulated"
         counts = f"{found['interfaces']} ipsec interfaces, {found['clients']} clients"
         yield OK, f"ipsecd {found['version']} is running (process {found['pid']}, {kind}, {counts})", ""
+
+
+def _state_file_trouble(directory: str) -> str:
+    """Why the next command could not open the state file, which no ipsecd has open; empty if it could."""
+    from ipsectools.kernel import store
+    from ipsectools.kernel.errors import StateError, check_file
+    from ipsectools.kernel.statedir import STATE_FILE
+
+    path = f"{directory}/{STATE_FILE}"
+    try:
+        if not os.path.lexists(path) or os.path.getsize(path) == 0:
+            return ""
+        check_file(path)
+        found = store.peek(path, "PRAGMA quick_check(1)")
+        mark = store.peek(path, "PRAGMA application_id")
+        version = store.peek(path, "PRAGMA user_version")
+    except StateError as error:
+        return "" if str(error).endswith("in use by another process") else str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if mark != (store.APPLICATION_ID,):
+        return f"{path}: not a state file of ipsectools"
+    if found != ("ok",):
+        return f"{path}: damaged"
+    if version is None or not isinstance(version[0], int) or not 0 < version[0] <= store.SCHEMA_VERSION:
+        return f"{path}: written by a newer version"
+    return ""
 
 
 def _is_on_disk(directory: str) -> bool:

@@ -88,7 +88,7 @@ def prometheus(document: dict[str, Any]) -> Iterator[str]:
         yield f"# TYPE ipsec_{metric}_total counter"
         for name, counters in document["interfaces"].items():
             for direction in DIRECTIONS:
-                labels = f'interface="{name}",direction="{direction[0]}"'
+                labels = f'interface="{_escaped(name)}",direction="{direction[0]}"'
                 yield f"ipsec_{metric}_total{{{labels}}} {counters[direction[place]]}"
     for metric in ("packets", "bytes"):
         yield f"# HELP ipsec_sa_{metric}_total {metric.capitalize()} that an SA carried."
@@ -104,3 +104,8 @@ def prometheus(document: dict[str, Any]) -> Iterator[str]:
     yield "# TYPE ipsec_drops_total counter"
     for reason, value in sorted(document["drops"].items()):
         yield f'ipsec_drops_total{{reason="{reason}"}} {value}'
+
+
+def _escaped(value: str) -> str:
+    """A label's value as Prometheus wants it: interfaces may be renamed to anything."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

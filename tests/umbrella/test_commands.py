@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 from ipsectools import __version__
 from ipsectools.main import COMMANDS, usage
+from ipsectools.umbrella.stats import prometheus
 from tests.daemon.state import ROOT, SCRIPT, State
 
 if TYPE_CHECKING:
@@ -110,6 +112,40 @@ def test_doctor_says_what_is_wrong(host: State, tmp_path: Path) -> None:
     assert f"not {ROOT}/bin/ifconfig; PATH={ROOT}/bin:$PATH, or: ipsectools shell" in output
 
 
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [
+        (b"garbage", "not a usable state file (file is not a database)"),
+        (sqlite3.Connection, "not a state file of ipsectools"),
+        (slice(0, 9000), "damaged"),
+        (99, "written by a newer version"),
+    ],
+)
+def test_doctor_looks_at_the_state_file(host: State, content: object, verdict: str) -> None:
+    host.ok("ifconfig", "ipsec0", "create")
+    path = host.directory / "state.db"
+    good = path.read_bytes()
+    assert "missing /" not in host.run("ipsectools", "doctor")[1]
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, slice):
+        path.write_bytes(good[content] + b"\xff" * (len(good) - 9000))
+    else:
+        database = sqlite3.connect(path)
+        if isinstance(content, int):
+            database.execute(f"PRAGMA user_version = {content}")
+        else:
+            database.execute("PRAGMA application_id = 1")
+        database.close()
+    broken = path.read_bytes()
+    status, output, errors = host.run("ipsectools", "doctor")
+    (line,) = (line for line in output.splitlines() if f"{path}: " in line)
+    assert line.startswith(f"missing {path}: ") and verdict in line and "; move it away" in line
+    assert (status, errors, path.read_bytes()) == (1, "", broken)
+    path.write_bytes(good)
+    assert "missing /" not in host.run("ipsectools", "doctor")[1]
+
+
 # stats, export, top
 
 
@@ -138,6 +174,11 @@ def test_stats(filled: State) -> None:
     metrics = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(metrics) == len(set(metrics)) >= 7
     assert filled.ok("ipsectools", "stats").startswith("ipsec0: 0 ipackets")
+
+
+def test_names_in_prometheus_are_escaped() -> None:
+    document = {"interfaces": {'a"b\\': ZEROS}, "sas": [], "balance": {}, "drops": {}}
+    assert 'ipsec_errors_total{interface="a\\"b\\\\",direction="out"} 0' in list(prometheus(document))
 
 
 def test_export(filled: State, tmp_path: Path) -> None:
