@@ -10,13 +10,13 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from ipsectools.datapath import icmp
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
 from ipsectools.datapath.statistics import Counters
 from ipsectools.datapath.tables import largest_inner
 from ipsectools.esp.drops import DROPS
 from ipsectools.esp.tunnel import tos_table
 from ipsectools.host.api import OuterPacket
+from ipsectools.wire import icmp
 
 
 def library_version():
@@ -264,12 +264,10 @@ cdef class Core:
         a.mode, a.enc, a.auth, a.flags, a.outbound = sa.mode, sa.enc, sa.auth, sa.flags & 0x7FFFFFFF, outbound
         a.window = sa.window
         a.traffic = &traffic.c
-        a.key_length, a.auth_key_length = min(len(key), 36), min(len(auth_key), 128)
-        memcpy(a.key, <const char *>key, a.key_length)
-        memcpy(a.auth_key, <const char *>auth_key, a.auth_key_length)
-        a.broken = sa_describe(a, sa.ctr_compatibility) != 0 or (sa.auth != 251 and len(auth_key) > 128)
-        if sa.enc != 11 and len(key) > 36:
-            a.broken = 1
+        a.key_length, a.auth_key_length = len(key), len(auth_key)
+        memcpy(a.key, <const char *>key, min(len(key), MAX_KEY))
+        memcpy(a.auth_key, <const char *>auth_key, min(len(auth_key), MAX_AUTH_KEY))
+        a.broken = sa_describe(a, sa.ctr_compatibility) != 0  # keys that do not fit are, unless they are not used
         if sa.natt is not None:
             a.natt = 1
             a.sport, a.dport = sa.natt

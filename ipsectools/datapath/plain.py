@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 
-from ipsectools.datapath import icmp
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
 from ipsectools.datapath.plain_tables import Tables, TunnelInterface, Worker
 from ipsectools.datapath.statistics import Counters
@@ -18,6 +17,7 @@ from ipsectools.esp import drops
 from ipsectools.esp.drops import DROPS, STAGE_CRYPTO, STAGE_INPUT, STAGE_STRIPPED, STAGE_VERIFIED, Drop
 from ipsectools.esp.tunnel import TUNNEL, decapsulation, inner_refusal, outer_df
 from ipsectools.host.api import OuterPacket
+from ipsectools.wire import icmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -166,13 +166,12 @@ class PlainCore(Tables):
             return drops.OUT_LOOP
         interface.opackets += 1
         interface.obytes += length
+        if not self.settings.esp_enable:  # before an SA is looked for: none is asked for then
+            return drops.OUT_ESP_DISABLED
         worker = interface.outbound
         if worker is None:
             self._events.put(ACQUIRE, (interface.entry.index, version), 1)
             return drops.OUT_NO_SA
-        settings = self.settings
-        if not settings.esp_enable:
-            return drops.OUT_ESP_DISABLED
         sa = worker.sa
         if sa.blocked:
             return DROPS[sa.blocked]
@@ -184,6 +183,8 @@ class PlainCore(Tables):
             sealed = self._seal_after_wait(interface, worker, esp, inner)
         if isinstance(sealed, Drop):
             self.counters.output += 1
+            if sealed is drops.OUT_TOO_BIG:
+                return sealed
             self.counters.obytes += length
             if sealed is drops.OUT_SEQUENCE_EXHAUSTED:
                 self._events.put(EXHAUSTED, sa.spi)

@@ -123,7 +123,7 @@ def report(counters: Counters) -> dict[str, Any]:
                     ipsec[family][_IPSEC_PLACE[counter]] += pair[family]
     return {
         "esp": esp + counters.encryption,
-        "ah_histogram": list(counters.authentication),
+        "ah_histogram": [0, *counters.authentication[1:]],  # SAs without an authenticator are not in it
         "ipsec": ipsec[0],
         "ipsec6": ipsec[1],
         "drops": drops,

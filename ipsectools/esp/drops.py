@@ -76,7 +76,9 @@ OUT_LOOP = Drop("out-loop", "the tunnel's outer packets are routed into the tunn
 OUT_POLICY = Drop("out-policy", "a policy discards it", OUT, "ips_out_polvio", oerrors=True)
 OUT_NO_SA = Drop("out-no-sa", "no SA for it; key management was asked for one", OUT, "ips_out_nosa", "ips_out_inval")
 OUT_NOT_ESP = Drop("out-not-esp", "the SA is AH or IPComp, which the data path does not carry", OUT, oerrors=True)
-OUT_ESP_DISABLED = Drop("out-esp-disabled", "net.inet.esp.esp_enable is 0", OUT, "esps_pdrops", oerrors=True)
+OUT_ESP_DISABLED = Drop(
+    "out-esp-disabled", "net.inet.esp.esp_enable is 0", OUT, "esps_pdrops", "ips_out_inval", oerrors=True
+)
 OUT_SA_DEAD = Drop("out-sa-dead", "the SA died meanwhile", OUT, "esps_notdb")
 OUT_NO_TRANSFORM = Drop("out-no-transform", "the SA's algorithms cannot be set up", OUT, "esps_noxform", oerrors=True)
 OUT_TOO_BIG = Drop("out-too-big", "the outer packet would exceed 65535 bytes", OUT, "esps_toobig", oerrors=True)

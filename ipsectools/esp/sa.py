@@ -95,7 +95,7 @@ class EspSA:
         self.window = window
 
         longest = alg.largest_inner(encryption, auth, MAXIMUM_PACKET - outer_header, ctr_compatibility)
-        check_padding = not flags & alg.SADB_X_EXT_PRAND
+        check_padding = flags & alg.SADB_X_EXT_PMASK != alg.SADB_X_EXT_PRAND
         keyed = cipher(enc, enc_key)
         if isinstance(keyed, AeadCipher):
             self.seal, self.seal_with = aead_sealer(spi, keyed, esn, flags, self.pad_to, longest, traffic)

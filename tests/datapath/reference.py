@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ipsectools.datapath.checksum import checksum, ones_sum, pseudo_header
+from ipsectools.wire.checksum import checksum, ones_sum, pseudo_header
 
 TCPV4, TCPV6, UDP_L4, ECN = 1, 4, 5, 0x80
 NEEDS_CSUM = 1
@@ -16,12 +16,15 @@ def vnet_header(flags: int, kind: int, header: int, size: int, start: int, offse
     return struct.pack("=BBHHHH", flags, kind, header, size, start, offset)
 
 
+def last_destination(packet: bytes) -> bytes:
+    """Where an IPv6 packet goes in the end: what checksums are made with (RFC 8200 section 8.1)."""
+    routed = packet[6] == 43 and packet[43]
+    return packet[48:64] if routed else packet[24:40]
+
+
 def finish_checksum(packet: bytes, start: int, offset: int) -> bytes:
     """The packet with the checksum that was left to the device; over what stands there already."""
-    value = ~ones_sum(packet[start:]) & 0xFFFF
-    protocol = packet[9] if packet[0] >> 4 == 4 else packet[6]
-    if protocol == 17 and offset == 6 and value == 0:
-        value = 0xFFFF
+    value = ~ones_sum(packet[start:]) & 0xFFFF or 0xFFFF
     at = start + offset
     return packet[:at] + value.to_bytes(2, "big") + packet[at + 2 :]
 
@@ -57,7 +60,7 @@ def segments(header: bytes, packet: bytes) -> list[bytes]:
             src, dst = bytes(ip[12:16]), bytes(ip[16:20])
         else:
             ip[4:6] = (start - 40 + len(upper) + len(piece)).to_bytes(2, "big")
-            src, dst = bytes(ip[8:24]), bytes(ip[24:40])
+            src, dst = bytes(ip[8:24]), last_destination(packet)
         whole = bytes(upper) + piece
         value = checksum(pseudo_header(src, dst, 6 if tcp else 17, len(whole)) + whole)
         if not tcp and value == 0:

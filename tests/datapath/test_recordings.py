@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ipsectools.daemon.forwarding import Forwarder
-from ipsectools.datapath.checksum import checksum
 from ipsectools.host.api import OuterPacket
 from ipsectools.host.simulated import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
+from ipsectools.wire.checksum import checksum
 from tests.datapath.world import CORES, ipv4
 
 DATA = Path(__file__).parent.parent / "data"

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import random
+import socket
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipsectools.datapath.tables import Settings
+from ipsectools.datapath.events import Events
+from ipsectools.datapath.tables import SA, Interface, Settings
 from ipsectools.esp.drops import DROPS
 from ipsectools.esp.sa import EspSA
 from ipsectools.host.api import OuterPacket
-from tests.datapath.reference import ECN, NEEDS_CSUM, TCPV4, TCPV6, UDP_L4, segments, vnet_header
+from ipsectools.wire.checksum import ones_sum, pseudo_header
+from tests.datapath.reference import (
+    ECN,
+    NEEDS_CSUM,
+    TCPV4,
+    TCPV6,
+    UDP_L4,
+    last_destination,
+    segments,
+    vnet_header,
+)
 from tests.datapath.world import (
     ALGORITHMS,
     IN_SPI,
     OUT_SPI,
     World,
     compiled,
+    ends_of,
     ipv4,
     ipv6,
     tcp,
@@ -29,7 +44,7 @@ pytestmark = [compiled.marks[0]]
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 NOTHING = bytes(10)
-SA_FLAGS = st.sampled_from([0, 0x200, 0x400])
+SA_FLAGS = st.sampled_from([0, 0x200, 0x300, 0x400, 0x600])
 
 
 def observed(world: World) -> dict[str, object]:
@@ -63,8 +78,34 @@ addresses = st.sampled_from(["172.16.0.3", "172.16.0.5", "10.1.2.3"])
 bodies = st.one_of(st.binary(max_size=80), st.integers(0, 1400).map(lambda n: (bytes(range(251)) * 6)[:n]))
 ip_options = st.sampled_from([b"", b"\x01\x01\x01\x00", b"\x44\x08\x05\x00\x01\x02\x03\x04", b"\x01" * 40])
 tcp_options = st.sampled_from([b"", b"\x01\x01\x08\x0a" + b"\x12\x34\x56\x78" * 2, b"\x02\x04\x05\xb4", b"\x01" * 40])
-# hop-by-hop, destination options and a routing header in front of the transport header
-extension_headers = st.sampled_from([(None, b""), (0, b"\x01\x04\0\0\0\0"), (60, b"\x01\x04\0\0\0\0")])
+# hop-by-hop, destination options and a routing header (on its way to another destination) before the transport header
+extension_headers = st.sampled_from(
+    [
+        (None, b""),
+        (0, b"\x01\x04\0\0\0\0"),
+        (60, b"\x01\x04\0\0\0\0"),
+        (60, b"\x01\x0c" + bytes(12)),
+        (43, b"\x02\x01\0\0\0\0" + bytes(range(16))),
+    ]
+)
+
+
+def with_extension(header: int | None, body: bytes, upper: bytes, protocol: int, traffic_class: int) -> bytes:
+    """An IPv6 packet with one extension header, or none."""
+    if header is None:
+        return ipv6(upper, protocol, traffic_class=traffic_class)
+    extension = bytes([protocol, (2 + len(body)) // 8 - 1]) + body
+    return ipv6(upper, header, extensions=extension, traffic_class=traffic_class)
+
+
+def left_to_the_device(packet: bytes, start: int, protocol: int) -> bytes:
+    """The packet as Linux gives it to a device that makes checksums: the pseudo header's sum is in its place."""
+    src, dst = ends_of(packet)
+    if packet[0] >> 4 == 6:
+        dst = last_destination(packet)
+    at = start + (16 if protocol == 6 else 6)
+    seed = ones_sum(pseudo_header(src, dst, protocol, len(packet) - start))
+    return packet[:at] + seed.to_bytes(2, "big") + packet[at + 2 :]
 
 
 @st.composite
@@ -79,8 +120,8 @@ def plain_packets(draw: st.DrawFn) -> tuple[bytes, bytes]:
         packet = ipv4(upper, 6 if kind == "tcp4" else 17, tos=tos, df=draw(st.booleans()), options=options)
         start = 20 + len(options)
     elif kind in ("udp6", "tcp6"):
-        packet = ipv6(upper, 6 if kind == "tcp6" else 17, traffic_class=tos)
-        start = 40
+        packet = with_extension(*draw(extension_headers), upper, 6 if kind == "tcp6" else 17, tos)
+        start = len(packet) - len(upper)
     elif kind == "raw":
         return NOTHING, draw(st.binary(min_size=1, max_size=120))
     elif kind == "esp":  # what this host itself sends, routed back into the tunnel
@@ -119,17 +160,15 @@ def super_packets(draw: st.DrawFn) -> tuple[bytes, bytes]:
         start = 20 + len(options)
         kind = TCPV4
     else:
-        header, extension = draw(extension_headers)
-        first = protocol if header is None else header
-        extension = bytes([protocol, 0]) + extension if header is not None else b""
-        packet = ipv6(upper, first, extensions=extension, traffic_class=draw(st.integers(0, 255)))
-        start = 40 + len(extension)
+        packet = with_extension(*draw(extension_headers), upper, protocol, draw(st.integers(0, 255)))
+        start = len(packet) - len(upper)
         kind = TCPV6
     if not is_tcp:
         kind = UDP_L4
     elif draw(st.booleans()):
         kind |= ECN
     length = start + len(upper) - len(body)
+    packet = left_to_the_device(packet, start, protocol)
     return vnet_header(NEEDS_CSUM, kind, length, size, start, 16 if is_tcp else 6), packet
 
 
@@ -176,8 +215,130 @@ def test_out(
 @pytest.mark.parametrize("flags", range(256))
 def test_every_combination_of_tcp_flags(flags: int) -> None:
     python, fast = pair(algorithm="null")
-    packet = ipv4(tcp(bytes(300), flags=flags), 6)
-    send_to_both(python, fast, [(vnet_header(NEEDS_CSUM, TCPV4, 40, 128, 20, 16), packet)])
+    upper = tcp(bytes(300), flags=flags)
+    four, six = left_to_the_device(ipv4(upper, 6), 20, 6), left_to_the_device(ipv6(upper, 6), 40, 6)
+    send_to_both(
+        python,
+        fast,
+        [
+            (vnet_header(NEEDS_CSUM, TCPV4, 40, 128, 20, 16), four),
+            (vnet_header(NEEDS_CSUM, TCPV6 | ECN, 60, 128, 40, 16), six),
+        ],
+    )
+    assert len(python.wire.sent) == 6
+
+
+def test_a_checksum_of_zero_is_written_as_its_other_zero() -> None:
+    """Linux does so for every protocol, when it makes one itself; a segment of TCP may have it."""
+    python, fast = pair(algorithm="null")
+    packets = []
+    for whole, start, protocol, at in (
+        (ipv4(tcp(b""), 6), 20, 6, 36),
+        (ipv4(udp(b"")), 20, 17, 26),
+        (ipv6(tcp(b""), 6), 40, 6, 56),
+        (with_extension(60, b"\x01\x04\0\0\0\0", udp(b"\0\0"), 17, 0), 48, 17, 54),
+    ):
+        seeded = left_to_the_device(whole, start, protocol)
+        # whatever was missing to 0xffff goes into the seed: the sum of all is zero then
+        seed = int.from_bytes(seeded[at : at + 2], "big")
+        missing = 0xFFFF - ones_sum(seeded[start:])
+        total = (seed + missing) % 0xFFFF
+        packets.append(
+            (
+                vnet_header(NEEDS_CSUM, 0, 0, 0, start, at - start),
+                seeded[:at] + total.to_bytes(2, "big") + seeded[at + 2 :],
+            )
+        )
+    send_to_both(python, fast, packets)
+    inners = [EspSA(OUT_SPI, 11, b"", 0, b"", 0, 0, traffic()).open(sent.payload)[0] for sent in fast.wire.sent]
+    assert [inner[at : at + 2] for inner, at in zip(inners, (36, 26, 56, 54), strict=True)] == [b"\xff\xff"] * 4
+
+
+@pytest.mark.parametrize("algorithm", ["cbc-sha256", "gcm128", "null"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"auth_key": b"k" * 300},  # not used without an authenticator, however long
+        {"auth": 9},
+        {"auth": 5, "auth_key": b""},
+        {"auth": 5, "auth_key": b"k" * 65},
+        {"auth": 7, "auth_key": b"k" * 129},
+        {"auth": 12},
+        {"auth": 14},
+        {"enc_key": b"k" * 37},
+        {"flags": 1},
+    ],
+)
+def test_what_cannot_be_set_up(algorithm: str, fields: dict[str, object]) -> None:
+    known = {**ALGORITHMS[algorithm], **fields}
+    python, fast = World("python"), World("compiled")
+    for world in (python, fast):
+        world.outbound = world.sa(OUT_SPI, world.local, world.remote, **{"auth": 0, "auth_key": b"", **known})
+        world.set_interface()
+    if known["enc"] == 12:  # random IVs differ
+        for world in (python, fast):
+            world.send(ipv4(b"x"))
+        assert python.pump.statistics() == fast.pump.statistics()
+    else:
+        send_to_both(python, fast, [(NOTHING, ipv4(b"x"))])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_window(seed: int) -> None:
+    """Numbers that jump as far as the window is wide, and farther."""
+    python, fast = pair(algorithm="null-sha1", window=8192)
+    rng = random.Random(seed)
+    sealer = EspSA(IN_SPI, 11, b"", 3, b"a" * 20, 0, 0, traffic())
+    number = 1
+    packets = []
+    for _ in range(600):
+        number = max(1, number + rng.choice((1, 2, 7, 64, 500, 520, 4000, 8191, 8192, 16000, 17000, -3, -600, -8000)))
+        packets.append(OuterPacket(python.remote, python.local, sealer.seal_with(ipv4(b"x"), number, b"")))
+        if rng.random() < 0.3:
+            packets.append(rng.choice(packets[-20:]))
+    for world in (python, fast):
+        world.receive(*packets)
+    assert observed(fast) == observed(python)
+    assert python.drops["in-replay"] > 10
+
+
+class Nothing:
+    """The wire of a core with sockets of its own."""
+
+    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+        return 65535
+
+    def inject(self, packet: bytes) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("sizes", [(1300, 1300, 800), (65300, 65300), (65300, 65300, 10), (65507 - 16, 65507 - 16)])
+def test_trains_of_datagrams(sizes: tuple[int, ...]) -> None:
+    """Over a UDP socket packets leave many at a time, as long as they are not too long for that."""
+    from ipsectools.datapath import _fast
+
+    loopback = bytes((127, 0, 0, 1))
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there,
+    ):
+        for each in (here, there):
+            each.bind(("127.0.0.1", 0))
+        there.settimeout(5)
+        ports = here.getsockname()[1], there.getsockname()[1]
+        core = _fast.Core(Nothing(), Events(), in_memory=False)
+        core.set_settings(Settings())
+        counters = _fast.Traffic()
+        counters.sequence_limit = 100
+        counters.grant()
+        sa = SA(OUT_SPI, loopback, loopback, enc=11, enc_key=b"", natt=ports, traffic=counters)
+        core.set_interface(Interface(1, "ipsec0", src=loopback, dst=loopback, outbound=sa))
+        core.add_endpoint(loopback, ports[0], here.fileno(), False)
+        inners = [ipv4(bytes([number]) * (size - 20)) for number, size in enumerate(sizes)]
+        core.outbound(1, inners)
+        opener = EspSA(OUT_SPI, 11, b"", 0, b"", 0, 0, traffic())
+        assert [opener.open(there.recv(65536))[0] for _ in inners] == inners
+        assert core.counters.sent == len(inners) and not core.counters.drops
 
 
 @pytest.mark.parametrize("algorithm", ["cbc", "gcm128", "null-sha1"])
@@ -271,7 +432,7 @@ def arrivals(draw: st.DrawFn, sealer: EspSA, world: World) -> OuterPacket:
     st.sampled_from(sorted(ALGORITHMS)),
     st.sampled_from([4, 6]),
     st.sampled_from([0, 32, 64]),
-    st.sampled_from([0, 0x100, 0x400, 0x40]),
+    st.sampled_from([0, 0x100, 0x200, 0x300, 0x400, 0x40]),
     st.sampled_from([0, 1, 2]),
     st.sampled_from([None, (4500, 4500)]),
 )

@@ -7,12 +7,12 @@ import struct
 import pytest
 
 from ipsectools.datapath import core_status
-from ipsectools.datapath.checksum import checksum, pseudo_header
 from ipsectools.datapath.events import Events
 from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Interface
 from ipsectools.esp.traffic import Traffic
 from ipsectools.host.simulated import SimulatedHost
+from ipsectools.wire.checksum import checksum, pseudo_header
 
 compiled = pytest.param(
     "compiled", marks=pytest.mark.skipif(core_status()[0] != "compiled", reason="the compiled core was not built")

@@ -231,7 +231,7 @@ def test_no_duplicate_ever(transform: Transform) -> None:
         (b"abcde\2\1\4", PRAND, (b"abcde", 4)),
         (b"abcd\7\2\2\4", 0, (b"abcd", 4)),  # only the last pad byte is looked at
         (b"abcd\0\0\2\4", PZERO, drops.IN_PADDING),  # a receiver's PZERO changes nothing
-        (b"abcd\0\0\2\4", PZERO | PRAND, (b"abcd", 4)),
+        (b"abcd\0\0\2\4", PZERO | PRAND, drops.IN_PADDING),  # the two bits are one field, and this is not PRAND
         (b"\1\2\3\4\5\6\6\4", 0, (b"", 4)),
         (b"\1\2\3\4\5\7\7\4", 0, drops.IN_PAD_LENGTH),
         (b"abcdef\xff\4", 0, drops.IN_PAD_LENGTH),

@@ -8,6 +8,7 @@
 #include "bytes.h"
 
 enum { AUTH_SHA1 = 3, AUTH_SHA256 = 5, AUTH_SHA384 = 6, AUTH_SHA512 = 7, AUTH_NULL = 251 };
+enum { AUTH_GMAC_128 = 11, AUTH_GMAC_192 = 12, AUTH_GMAC_256 = 13, AUTH_CHACHA = 14 }; /* what an AEAD cipher brings along */
 
 typedef union hash_state {
     SHA_CTX sha1;

@@ -121,7 +121,7 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
     i->opackets++;
     i->obytes += length;
     sa *a = i->outbound;
-    if (!a) {
+    if (t->esp_enable && !a) {
         i->acquire[version == 6]++;
         count_drop(w, DROP_OUT_NO_SA, version == 6, 1);
         return i;
@@ -139,11 +139,12 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
             reason = DROP_OUT_NO_TRANSFORM;
         } else {
             w->stats.output++;
-            w->stats.obytes += length;
-            if ((a->family == 4 ? 20 : 40) + sa_sealed_length(a, length) > LONGEST)
+            if ((a->family == 4 ? 20 : 40) + sa_sealed_length(a, length) > LONGEST) {
                 reason = DROP_OUT_TOO_BIG;
-            else
+            } else {
+                w->stats.obytes += length;
                 reason = sa_may_send(a);
+            }
         }
         if (reason == DROP_OUT_SEQUENCE_UNRESERVED) {
             i = wait_to_send(w, i, &reason);

@@ -75,6 +75,11 @@ static inline int replay_advance(replay *r, u64 number, u64 limit)
         } else {
             memset(r->ring, 0, r->mask + 1);
         }
+    } else if (place - before > 64) {
+        u64 start = (before + 1) & r->mask, count = place - before, to_end = r->mask + 1 - start;
+        memset(r->ring + start, 0, count < to_end ? count : to_end);
+        if (count > to_end)
+            memset(r->ring, 0, count - to_end);
     } else {
         while (before < place)
             r->ring[++before & r->mask] = 0;

@@ -18,7 +18,8 @@
 #include "replay.h"
 
 enum { ENC_NULL = 11, ENC_CBC = 12, ENC_CTR = 13, ENC_CHACHA = 15, ENC_GCM = 20 };
-enum { FLAG_CYCSEQ = 0x40, FLAG_PRAND = 0x100, FLAG_PZERO = 0x200, FLAG_PMASK = 0x300, FLAG_ESN = 0x400 };
+enum { FLAG_OLD = 1, FLAG_CYCSEQ = 0x40, FLAG_PRAND = 0x100, FLAG_PZERO = 0x200, FLAG_PMASK = 0x300, FLAG_ESN = 0x400 };
+enum { MAX_KEY = 36, MAX_AUTH_KEY = 128 };
 enum { MODE_ANY = 0, MODE_TRANSPORT = 1, MODE_TUNNEL = 2 };
 enum { NEXT_IPV4 = 4, NEXT_IPV6 = 41, NEXT_NONE = 59 };
 
@@ -45,8 +46,8 @@ typedef struct sa {
     socklen_t peer_length;
     int iv_length, block, pad_to, icv, aead, counter_iv, esn;
     u64 window;
-    int key_length, auth_key_length;
-    u8 key[36], auth_key[128];
+    int key_length, auth_key_length; /* auth_key_length: may be more than there is room for, if it is not used */
+    u8 key[MAX_KEY], auth_key[MAX_AUTH_KEY];
     traffic *traffic;
     u64 asked, ask_at;     /* the limit that was seen last, and the number at which to ask for a higher one */
     struct target *target; /* inbound: the interface that its packets belong to */
@@ -94,6 +95,8 @@ static void sa_icv(const sa *a, const u8 *esp, size_t length, u32 high, u8 *icv)
 static int sa_describe(sa *a, int ctr_compatibility)
 {
     int key = a->key_length - 4;
+    if (a->flags & FLAG_OLD)
+        return -1;
     a->esn = (a->flags & FLAG_ESN) != 0;
     a->block = 1;
     a->pad_to = 4;
@@ -121,8 +124,10 @@ static int sa_describe(sa *a, int ctr_compatibility)
     }
     if (a->enc == ENC_CHACHA ? key != 32 : a->enc != ENC_NULL && key != 16 && key != 24 && key != 32)
         return -1;
-    if (a->aead)
-        return 0;
+    if (a->aead) {
+        int implied = a->enc == ENC_CHACHA ? AUTH_CHACHA : key == 16 ? AUTH_GMAC_128 : key == 24 ? AUTH_GMAC_192 : AUTH_GMAC_256;
+        return a->auth == 0 || a->auth == implied ? 0 : -1;
+    }
     switch (a->auth) {
     case 0: a->icv = 0; break;
     case AUTH_NULL: case AUTH_SHA1: a->icv = 12; break;
@@ -131,7 +136,8 @@ static int sa_describe(sa *a, int ctr_compatibility)
     case AUTH_SHA512: a->icv = 32; break;
     default: return -1;
     }
-    if (a->auth && a->auth != AUTH_NULL && a->auth_key_length > (a->auth <= AUTH_SHA256 ? 64 : 128))
+    if (a->auth && a->auth != AUTH_NULL &&
+        (a->auth_key_length < 1 || a->auth_key_length > (a->auth <= AUTH_SHA256 ? 64 : MAX_AUTH_KEY)))
         return -1;
     return 0;
 }
@@ -360,7 +366,7 @@ static enum drop sa_unwrap(sa *a, u8 *esp, u32 length, stats *s, opened *o)
     if (size < 2 || (u32)text[size - 2] + 2 > size)
         return DROP_IN_PAD_LENGTH;
     u32 pad = text[size - 2];
-    if (!(a->flags & FLAG_PRAND) && pad && text[size - 3] != pad)
+    if ((a->flags & FLAG_PMASK) != FLAG_PRAND && pad && text[size - 3] != pad)
         return DROP_IN_PADDING;
     o->next = text[size - 1];
     if (o->next == NEXT_NONE)

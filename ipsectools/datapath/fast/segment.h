@@ -27,7 +27,7 @@ typedef struct cutter {
     u16 id;
     u32 sequence;
     u8 flags;
-    u64 pseudo; /* sum of the addresses and the protocol */
+    u64 pseudo; /* sum of the addresses (those that count: a routing header hides the last one) and the protocol */
     u8 head[LONGEST_HEADER];
 } cutter;
 
@@ -38,9 +38,8 @@ static int finish_checksum(u8 *packet, u32 length, const vnet_header *vnet)
     if (vnet->csum_start >= length || at + 2 > length)
         return -1;
     put_checksum(packet + at, sum_bytes(packet + vnet->csum_start, length - vnet->csum_start, 0));
-    int udp = (packet[0] >> 4 == 4 ? packet[9] : packet[6]) == 17 && vnet->csum_offset == 6;
-    if (udp && packet[at] == 0 && packet[at + 1] == 0)
-        packet[at] = packet[at + 1] = 0xff;
+    if (packet[at] == 0 && packet[at + 1] == 0)
+        packet[at] = packet[at + 1] = 0xff; /* the other zero: Linux writes it whatever the protocol, since UDP needs it */
     return 0;
 }
 
@@ -90,7 +89,9 @@ static int cutter_start(cutter *c, const u8 *packet, u32 length, const vnet_head
         c->flags = packet[transport + 13];
     }
     c->id = get16(packet + 4);
-    c->pseudo = sum_pseudo(packet, c->is_tcp ? 6 : 17, 0);
+    u16 whole; /* Linux left the pseudo header's sum for the whole in the place of the checksum: less its length */
+    memcpy(&whole, packet + transport + vnet->csum_offset, 2);
+    c->pseudo = (u64)whole + (u16)~in_memory((u16)(length - transport));
     return 0;
 }
 

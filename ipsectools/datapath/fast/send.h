@@ -169,7 +169,9 @@ static void send_trains(worker *w, endpoint *p, u32 from, u32 to)
         describe(w, count, &w->batch[i], 0);
         struct msghdr *m = &w->messages[count].msg_hdr;
         m->msg_iov = &w->pieces[piece];
-        while (i < to && i - start < UDP_TRAIN && bytes + w->batch[i].length <= UDP_TRAIN_BYTES && w->batch[i].length <= size) {
+        /* One packet at least, however long: it may be refused, but not left over. */
+        while (i < to && i - start < UDP_TRAIN && w->batch[i].length <= size &&
+               (i == start || bytes + w->batch[i].length <= UDP_TRAIN_BYTES)) {
             u32 length = w->batch[i].length;
             w->pieces[piece].iov_base = w->batch[i].data;
             w->pieces[piece++].iov_len = length;
