@@ -9,6 +9,10 @@ from contextlib import nullcontext, suppress
 
 from ipsectools.datapath import _fast
 from ipsectools.datapath.tables import Settings
+from ipsectools.host.linux import sockets
+from ipsectools.host.linux.encap import EncapSockets
+from ipsectools.host.linux.inject import Injector
+from ipsectools.host.linux.tun import OffloadTun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from ipsectools.datapath.tables import SA, Interface
     from ipsectools.esp.traffic import Traffic
     from ipsectools.host.api import Host, Tun
-    from ipsectools.host.linux.packets import EncapSocket, OffloadTun
+    from ipsectools.host.linux.encap import EncapSocket
 
 MOST_WORKERS = 8
 NICE = -10
@@ -124,35 +128,31 @@ class LinuxDriver(_Driver):
     """For Linux: super-packets on TUN devices, raw and UDP sockets in batches, one or more threads each way."""
 
     def __init__(self, events: Events) -> None:
-        from ipsectools.host.linux import packets
-
-        self._packets = packets
         workers = max(1, min(len(os.sched_getaffinity(0)) // 2, MOST_WORKERS))
-        self._injector = packets.Injector()
+        self._injector = Injector()
         super().__init__(_fast.Core(self, events, in_memory=False, workers=workers))
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._sockets: list[socket.socket] = []
-        self._endpoints: dict[tuple[bytes, int], EncapSocket] = {}
+        self._endpoints = EncapSockets(self._opened, self._closing)
         self._settings = Settings()
         self._threads: list[threading.Thread] = []
         self._workers = workers
         for number in range(workers):
             self._core.set_sockets(number, *self._open_sockets(number, workers), self._bell)
         with suppress(OSError):
-            self._sockets.append(packets.open_path_mtu_listener())
+            self._sockets.append(sockets.open_path_mtu_listener())
 
     def _open_sockets(self, number: int, workers: int) -> tuple[int, int, int]:
         """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv6 (both ways)."""
-        packets = self._packets
-        four = packets.open_raw(socket.AF_INET)
-        four_df = packets.open_raw_df()
+        four = sockets.open_raw(socket.AF_INET)
+        four_df = sockets.open_raw_df()
         opened = [four, four_df]
         with suppress(OSError):  # a host may be without IPv6
-            opened.append(packets.open_raw(socket.AF_INET6))
+            opened.append(sockets.open_raw(socket.AF_INET6))
         if workers > 1:
             for sock in (four, *opened[2:]):
-                program = packets.bpf_esp_share(number, workers, ipv4=sock is four)
-                packets.attach_filter(sock, program)
+                program = sockets.bpf_esp_share(number, workers, ipv4=sock is four)
+                sockets.attach_filter(sock, program)
         self._sockets += opened
         return four.fileno(), four_df.fileno(), opened[2].fileno() if len(opened) > 2 else -1
 
@@ -162,27 +162,27 @@ class LinuxDriver(_Driver):
         return self._injector.inject(packet)
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
-        return self._packets.path_mtu(dst, fib)
+        return sockets.path_mtu(dst, fib)
 
     # tables
 
     def set_settings(self, settings: Settings) -> None:
         self._settings = settings
-        for sock in (*self._sockets, *(endpoint.sock for endpoint in self._endpoints.values())):
+        for sock in (*self._sockets, *(endpoint.sock for endpoint in self._endpoints)):
             self._set_ttl(sock)
         super().set_settings(settings)
 
     def _set_ttl(self, sock: socket.socket) -> None:
         ipv4 = sock.family == socket.AF_INET
         # Linux sends nothing with a TTL of 0, which FreeBSD would: as good as 1, since no router passes it on.
-        self._packets.set_header_fields(sock, 0, max(1, self._settings.ttl if ipv4 else self._settings.hlim))
+        sockets.set_header_fields(sock, 0, max(1, self._settings.ttl if ipv4 else self._settings.hlim))
 
     def set_interface(self, interface: Interface) -> None:
         devices: dict[int, OffloadTun] = self._core.devices
         if interface.index in devices:
             self._core.set_interface(interface)
         else:
-            tun = self._packets.OffloadTun(interface.name)
+            tun = OffloadTun(interface.name)
             devices[interface.index] = tun
             self._core.set_interface(interface, tun.fd, True, tun.uso)
 
@@ -191,21 +191,15 @@ class LinuxDriver(_Driver):
         self._core.devices.pop(index).close()
 
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
-        wanted = set(endpoints)
-        for key in [key for key in self._endpoints if key not in wanted]:
-            endpoint = self._endpoints.pop(key)
-            self._core.remove_endpoint(endpoint.sock.fileno())
-            endpoint.close()
-        for key in wanted:
-            if key not in self._endpoints:
-                try:
-                    endpoint = self._packets.EncapSocket(*key)
-                except OSError:  # the address is not (yet) this host's; sending says so packet by packet
-                    continue
-                self._set_ttl(endpoint.sock)
-                endpoint.accept_trains()
-                self._endpoints[key] = endpoint
-                self._core.add_endpoint(*key, endpoint.sock.fileno(), endpoint.shared)
+        self._endpoints.want(endpoints)
+
+    def _opened(self, endpoint: EncapSocket) -> None:
+        self._set_ttl(endpoint.sock)
+        endpoint.accept_trains()
+        self._core.add_endpoint(endpoint.address, endpoint.port, endpoint.sock.fileno(), endpoint.shared)
+
+    def _closing(self, endpoint: EncapSocket) -> None:
+        self._core.remove_endpoint(endpoint.sock.fileno())
 
     # packets
 

@@ -341,11 +341,14 @@ class PlainCore(Tables):
                 if drop is not None:
                     self._dropped_in(drop, packet, 0, None)
                     return
+                counters.middle += 1  # the UDP header
             if not self.settings.esp_enable:
                 self._dropped_in(drops.IN_ESP_DISABLED, packet, 0, None)
                 return
             if size < 8:
-                self._dropped_in(drops.IN_SHORT, packet, 0, None)
+                # What came in UDP passes by FreeBSD's check for a whole header; the next one, of the length, finds these.
+                odd = packet.ports is not None and size & 3
+                self._dropped_in(drops.IN_LENGTH if odd else drops.IN_SHORT, packet, 0, None)
                 return
             worker = self._inbound.get(esp[:4])
             if worker is None or worker.dst != packet.dst:

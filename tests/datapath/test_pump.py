@@ -269,13 +269,27 @@ def test_natt(core: str) -> None:
     assert world.receive(*cases) == [PING, PING]
     names = ("in-natt-ports", "in-natt-keepalive", "in-natt-short", "in-non-esp-marker", "in-natt-no-sa")
     assert world.drops == dict.fromkeys(names, 1)
-    assert world.pump.statistics()["esp"][2] == 2 and world.pump.statistics()["esp"][11] == 2
+    statistics = world.pump.statistics()
+    assert statistics["esp"][2] == 2 and statistics["esp"][11] == 2
+    assert statistics["ipsec"][13:15] == [2, 3]  # one of the headers taken out was UDP's
     moved = world.sa(IN_SPI, world.remote, world.local, natt=(4700, 4500), traffic=world.inbound.traffic)
     world.pump.set_inbound(moved)  # the port changed behind the NAT
     assert world.receive(outer(world, sealed.seal(PING), (4700, 4500))) == [PING]
     world.set_interface(outbound=None)
     world.pump.remove_inbound(IN_SPI)
     assert not world.wire.encapsulated
+
+
+def test_less_than_an_esp_header(core: str) -> None:
+    """What came in UDP passes by the check for a whole header: its length is looked at first."""
+    world = World(core, natt=(4500, 4500))
+    start = IN_SPI.to_bytes(4, "big") + b"abc"
+    world.receive(*(outer(world, start[:size], (4500, 4500)) for size in (4, 5, 6, 7)))
+    assert world.drops == {"in-short": 1, "in-length": 3}
+    world.receive(*(outer(world, start[:size]) for size in range(8)))
+    assert world.drops == {"in-short": 9, "in-length": 3}
+    statistics = world.pump.statistics()
+    assert statistics["esp"][0] == 9 and statistics["esp"][6] == 3 and statistics["esp"][11] == 12
 
 
 def test_numbers_are_asked_for_at_half_and_waited_for(core: str) -> None:

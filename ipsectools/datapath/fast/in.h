@@ -61,9 +61,12 @@ static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
     opened o;
     enum drop reason;
     s->arrived++;
-    if (from->natt && (reason = natt_refuses(t, esp, length, from))) {
-        count_drop(w, reason, ipv6, 1);
-        return;
+    if (from->natt) {
+        if ((reason = natt_refuses(t, esp, length, from))) {
+            count_drop(w, reason, ipv6, 1);
+            return;
+        }
+        s->middle++; /* the UDP header */
     }
     s->input++;
     if (!t->esp_enable) {
@@ -71,7 +74,8 @@ static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
         return;
     }
     if (length < 8) {
-        count_drop(w, DROP_IN_SHORT, ipv6, 1);
+        /* What came in UDP passes by FreeBSD's check for a whole header; the next one, of the length, finds these. */
+        count_drop(w, from->natt && length % 4 ? DROP_IN_LENGTH : DROP_IN_SHORT, ipv6, 1);
         return;
     }
     sa *a = find_inbound(t, get32(esp));
