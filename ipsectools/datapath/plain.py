@@ -346,7 +346,7 @@ class PlainCore(Tables):
                 self._dropped_in(drops.IN_ESP_DISABLED, packet, 0, None)
                 return
             if size < 8:
-                # What came in UDP passes by FreeBSD's check for a whole header; the next one, of the length, finds these.
+                # What came in UDP passes by FreeBSD's check for a whole header; the next, of the length, finds these.
                 odd = packet.ports is not None and size & 3
                 self._dropped_in(drops.IN_LENGTH if odd else drops.IN_SHORT, packet, 0, None)
                 return
