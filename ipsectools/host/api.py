@@ -24,14 +24,15 @@ IFF_PROMISC = 0x100
 IFF_ALLMULTI = 0x200
 IFF_SIMPLEX = 0x800
 IFF_MULTICAST = 0x8000
+IFF_PPROMISC = 0x20000  # somebody asked for PROMISC by hand
 
 
 class Link:
     """One network interface of the host, as it is now.
 
     `flags` holds FreeBSD's IFF_* as far as the host knows them (UP, BROADCAST, LOOPBACK, POINTOPOINT, RUNNING, SIMPLEX,
-    MULTICAST, PROMISC, NOARP, ALLMULTI). `kind` is Linux's word (`tun`, `veth`, `bridge`, `dummy`, ... or empty).
-    `master` is the index of the bridge that the link is a member of.
+    MULTICAST, PROMISC, PPROMISC, NOARP, ALLMULTI). `kind` is Linux's word (`tun`, `veth`, `bridge`, `dummy`, ... or
+    empty). `master` is the index of the bridge that the link is a member of.
     `statistics` is (ipackets, ibytes, ierrors, opackets, obytes, oerrors).
     """
 

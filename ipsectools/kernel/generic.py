@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
-from ipsectools.host.api import IFF_NOARP, IFF_UP
+from ipsectools.host.api import IFF_NOARP, IFF_PPROMISC, IFF_UP
 from ipsectools.kernel import addresses, if_ipsec
 from ipsectools.kernel import fib as fib_rules
 from ipsectools.kernel.cloners import alias_of
-from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI, IFF_PPROMISC
+from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

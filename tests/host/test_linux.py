@@ -15,6 +15,7 @@ from ipsectools.host.api import (
     IFF_MULTICAST,
     IFF_NOARP,
     IFF_POINTOPOINT,
+    IFF_PPROMISC,
     IFF_PROMISC,
     IFF_RUNNING,
     IFF_SIMPLEX,
@@ -204,7 +205,7 @@ def test_settings_of_links(host):
     link = host.link(index)
     assert (link.mtu, link.alias, link.lladdr) == (1400, "a text", "02:00:00:00:00:01")
     ethernet = IFF_BROADCAST | IFF_SIMPLEX | IFF_MULTICAST | IFF_UP | IFF_RUNNING
-    assert link.flags == ethernet | IFF_NOARP | IFF_PROMISC | rtnetlink.IFF_PPROMISC
+    assert link.flags == ethernet | IFF_NOARP | IFF_PROMISC | IFF_PPROMISC
     assert (link.type, link.speed, link.duplex) == ("ether", 10000, "full")
     host.set_link(index, alias="", promisc=False, arp=True, name="other")
     link = named(host, "other")

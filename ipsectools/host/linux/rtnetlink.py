@@ -16,6 +16,7 @@ from ipsectools.host.api import (
     IFF_MULTICAST,
     IFF_NOARP,
     IFF_POINTOPOINT,
+    IFF_PPROMISC,
     IFF_PROMISC,
     IFF_RUNNING,
     IFF_SIMPLEX,
@@ -27,9 +28,6 @@ from ipsectools.host.api import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-IFF_PPROMISC = 0x20000
-"""FreeBSD's: somebody asked for promiscuous mode by hand."""
 
 _LINUX_MULTICAST = 0x1000
 _SAME_IN_LINUX = IFF_UP | IFF_BROADCAST | IFF_LOOPBACK | IFF_POINTOPOINT | IFF_NOARP | IFF_ALLMULTI
