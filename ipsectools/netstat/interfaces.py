@@ -4,71 +4,59 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 IFF_UP = 1
-NARROWEST_NAME = 5
 
 
-def table(
-    interfaces: list[dict[str, Any]], *, family: str | None = None, octets: bool, drops: bool, wide: bool
-) -> Iterator[str]:
+def table(interfaces: list[dict[str, Any]], *, family: str | None = None, octets: bool, drops: bool) -> Iterator[str]:
     """The lines of `netstat -i`, header first: all, or those of one `family` (-f: `inet`, `inet6`, `link`).
 
-    `octets` is -b, `drops` is -d, `wide` (-W) cuts nothing.
+    `octets` is -b, `drops` is -d. Columns are as wide as FreeBSD makes them for what they hold; nothing is cut.
     """
-    name_width = max([NARROWEST_NAME, *(len(_name(interface)) for interface in interfaces)])
-    address_width = 17
-    network_width = 13
-    if wide:
-        for interface in interfaces:
-            for row in _rows(interface):
-                network_width = max(network_width, len(row[1]))
-                address_width = max(address_width, len(row[2]))
+    rows = [
+        (interface, *row) for interface in interfaces for row in _rows(interface) if family is None or row[0] == family
+    ]
+    counted = [interface["statistics"] for interface, kind, _, _ in rows if kind == "link"]
+    name_width = max([5, *(len(_name(row[0])) for row in rows)])
+    network_width = max([len("Network "), *(len(row[2]) for row in rows)])
+    address_width = max([len("Address "), *(len(row[3]) for row in rows)])
+    packets = _width(8, counted, "ipackets", "opackets")
+    errors = _width(5, counted, "ierrors")  # FreeBSD does not look at the output's
+    size = _width(10, counted, "ibytes", "obytes")
+    columns = [("Ipkts", packets, "ipackets"), ("Ierrs", errors, "ierrors"), ("Idrop", errors, "")]
+    columns += [("Ibytes", size, "ibytes")] if octets else []
+    columns += [("Opkts", packets, "opackets"), ("Oerrs", errors, "oerrors")]
+    columns += [("Obytes", size, "obytes")] if octets else []
+    columns += [("Coll", errors, "")]
+    columns += [("Drop", errors, "")] if drops else []
 
-    def line(name: str, mtu: str, network: str, address: str, values: tuple[str, ...]) -> str:
-        packets_in, errors_in, drops_in, bytes_in, packets_out, errors_out, bytes_out, collisions, drops_out = values
-        text = (
-            f"{name:<{name_width}} {mtu:>5.5} {network:<{network_width}.{network_width}} "
-            f"{address:<{address_width}.{address_width}} {packets_in:>8} {errors_in:>5} {drops_in:>5}"
-        )
-        if octets:
-            text += f" {bytes_in:>10}"
-        text += f" {packets_out:>8} {errors_out:>5}"
-        if octets:
-            text += f" {bytes_out:>10}"
-        text += f" {collisions:>5}"
-        if drops:
-            text += f" {drops_out:>5}"
-        return text
+    def line(name: str, mtu: str, network: str, address: str, cells: Iterable[str]) -> str:
+        start = f"{name:<{name_width}} {mtu:>5} {network:<{network_width}}  {address:<{address_width}} "
+        return start + " ".join(f"{cell:>{column[1]}}" for cell, column in zip(cells, columns, strict=True))
 
-    header = ("Ipkts", "Ierrs", "Idrop", "Ibytes", "Opkts", "Oerrs", "Obytes", "Coll", "Drop")
-    yield line("Name", "Mtu", "Network", "Address", header)
-    for interface in interfaces:
-        name = _name(interface)
-        for kind, network, address in _rows(interface):
-            if family not in (None, kind):
-                continue
-            counted = interface["statistics"]
-            if kind == "link":
-                values = tuple(
-                    str(value)
-                    for value in (
-                        counted["ipackets"],
-                        counted["ierrors"],
-                        0,
-                        counted["ibytes"],
-                        counted["opackets"],
-                        counted["oerrors"],
-                        counted["obytes"],
-                        0,
-                        0,
-                    )
-                )
-                yield line(name, str(interface["mtu"]), network, address, values)
-            else:
-                yield line(name, "-", network, address, ("-", "-", "-", "-", "-", "-", "-", "-", "-"))
+    yield line("Name", "Mtu", "Network", "Address", (head for head, _, _ in columns))
+    for interface, kind, network, address in rows:
+        if kind == "link":
+            mtu = str(interface["mtu"])
+            cells = [str(interface["statistics"].get(key, 0)) for _, _, key in columns]
+        else:
+            mtu = "-"
+            cells = ["-"] * len(columns)
+        yield line(_name(interface), mtu, network, address, cells) + (" " if drops else "")
+
+
+def _width(least: int, counted: list[dict[str, int]], *keys: str) -> int:
+    """FreeBSD's width of a column of numbers: a digit for each division by 10 that leaves more than 10, and two."""
+    for counters in counted:
+        for key in keys:
+            width, number = 2, counters[key]
+            while number > 10:
+                number //= 10
+                width += 1
+            least = max(least, width)
+    return least
 
 
 def _name(interface: dict[str, Any]) -> str:

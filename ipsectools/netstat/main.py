@@ -11,7 +11,8 @@ from ipsectools.netstat import statistics
 
 OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
 OURS = frozenset("46bdfhIinpqsWw")
-"""The option letters of the calls that are ours. Numbers are always numeric (-n) and never shortened (-h)."""
+"""The option letters of the calls that are ours. Addresses are always numeric (-n), numbers never shortened (-h)."""
+EX_DATAERR = 65
 
 FAMILIES = (None, "inet", "inet6", "link")
 
@@ -70,9 +71,13 @@ def _show_rates(name: str | None, wait: int, times: int, drops: bool) -> int:
 
     door = client.open_control()
     arguments = {} if name is None else {"name": name}
-    for line in rates.lines(lambda: door.call("LISTIF", **arguments), name, wait, times, drops):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+    try:
+        for line in rates.lines(lambda: door.call("LISTIF", **arguments), name, wait, times, drops):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+    except LookupError:
+        sys.stderr.write(f"netstat: interface {name} not found\n")
+        return EX_DATAERR
     return 0
 
 
@@ -81,7 +86,7 @@ def _show_interfaces(name: str | None, family: str | None, letters: list[str]) -
 
     door = client.open_control()
     found = door.call("LISTIF", name=name) if name is not None else door.call("LISTIF")
-    shown = interfaces.table(found, family=family, octets="b" in letters, drops="d" in letters, wide="W" in letters)
+    shown = interfaces.table(found, family=family, octets="b" in letters, drops="d" in letters)
     for line in shown:
         sys.stdout.write(line + "\n")
     return 0

@@ -78,22 +78,32 @@ INTERFACE = {
 
 
 def test_the_table_of_interfaces() -> None:
-    assert list(interfaces.table([INTERFACE], octets=False, drops=False, wide=False)) == [
-        "Name     Mtu Network       Address              Ipkts Ierrs Idrop    Opkts Oerrs  Coll",
-        "ipsec0  1400 <Link#3>      ipsec0                  12     0     0       78     9     0",
-        "ipsec0     - 172.16.0.0/16 172.16.0.3               -     -     -        -     -     -",
-        "ipsec0     - fe80::%ipsec0 fe80::1%ipsec0           -     -     -        -     -     -",
-        "ipsec0     - fd00::3/128   fd00::3                  -     -     -        -     -     -",
+    assert list(interfaces.table([INTERFACE], octets=False, drops=False)) == [
+        "Name     Mtu Network           Address           Ipkts Ierrs Idrop    Opkts Oerrs  Coll",
+        "ipsec0  1400 <Link#3>          ipsec0               12     0     0       78     9     0",
+        "ipsec0     - 172.16.0.0/16     172.16.0.3            -     -     -        -     -     -",
+        "ipsec0     - fe80::%ipsec0/64  fe80::1%ipsec0        -     -     -        -     -     -",
+        "ipsec0     - fd00::3/128       fd00::3               -     -     -        -     -     -",
     ]
 
 
-def test_bytes_drops_and_width() -> None:
+def test_bytes_and_drops() -> None:
     down = INTERFACE | {"flags": 0x8010, "inet": []}
-    header, line = interfaces.table([down], family="link", octets=True, drops=True, wide=True)
-    names = "Name Mtu Network Address Ipkts Ierrs Idrop Ibytes Opkts Oerrs Obytes Coll Drop"
-    assert " ".join(header.split()) == names
-    assert " ".join(line.split()) == "ipsec0* 1400 <Link#3> ipsec0 12 0 0 3456 78 9 123456789 0 0"
-    assert len(header) == len(line)
+    assert list(interfaces.table([down], family="link", octets=True, drops=True)) == [
+        "Name      Mtu Network   Address     Ipkts Ierrs Idrop     Ibytes    Opkts Oerrs     Obytes  Coll  Drop",
+        "ipsec0*  1400 <Link#3>  ipsec0         12     0     0       3456       78     9  123456789     0     0 ",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "width"), [(0, 8), (9_999_999, 8), (10_000_000, 8), (10_000_001, 8), (11 * 10**6, 9), (10**9, 10)]
+)
+def test_columns_grow_with_their_numbers(number: int, width: int) -> None:
+    """FreeBSD divides by 10 until 10 are left: 10,000,000 needs no more room than 9,999,999."""
+    busy = INTERFACE | {"statistics": INTERFACE["statistics"] | {"opackets": number}}
+    header, line = interfaces.table([busy], family="link", octets=False, drops=False)
+    assert header == f"Name     Mtu Network   Address  {'Ipkts':>{width}} Ierrs Idrop {'Opkts':>{width}} Oerrs  Coll"
+    assert len(line) == len(header)
 
 
 def test_rates() -> None:
@@ -113,6 +123,17 @@ def test_rates() -> None:
         "         0     0     0          0          0     0          0     0",
     ]
     assert pauses == [2, 2, 2]
+
+
+def test_rates_end_with_a_head_after_21_lines() -> None:
+    quiet = {"statistics": dict.fromkeys(("ipackets", "ibytes", "ierrors", "opackets", "oerrors", "obytes"), 0)}
+    lines = list(rates.lines(lambda: [quiet], None, 1, 21, True, lambda seconds: None))
+    assert lines[:2] == lines[-2:] and len(lines) == 25
+    assert lines[1].endswith(" colls drops") and lines[2].endswith("     0     0 ")
+
+
+def test_rates_of_no_interface(host: State) -> None:
+    assert host.run("netstat", "-w", "1", "-I", "em9") == (65, "", "netstat: interface em9 not found\n")
 
 
 def test_rates_of_the_host(host: State) -> None:
