@@ -459,6 +459,25 @@ def test_in(
     assert fast.is_balanced()
 
 
+@pytest.mark.parametrize("algorithm", ["cbc-sha512", "ctr-sha1", "gcm256", "chacha"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_large_packets(algorithm: str, family: int) -> None:
+    """Of every size up to the largest; none costs another its room (CVE-2022-20679)."""
+    sizes = [1800, 2048, 8192, 9000, 16384, 32768, *range(65380, 65500, 12)]
+    python, fast = pair(algorithm=algorithm, family=family, window=64)
+    send_to_both(python, fast, [(NOTHING, ipv4(bytes(size - 20))) for size in sizes])
+    assert {"out-too-big"} == set(python.drops)
+    sa = python.inbound
+    sealer = EspSA(IN_SPI, sa.enc, sa.enc_key, sa.auth, sa.auth_key, 0, 0, traffic(), outer_header=len(sa.src) + 20)
+    sealed = [sealer.seal(ipv6(bytes(size - 40))) for size in sizes]
+    packets = [OuterPacket(sa.src, sa.dst, esp) for esp in sealed if isinstance(esp, bytes)] * 2
+    for world in (python, fast):
+        world.receive(*packets)
+    assert observed(fast) == observed(python)
+    assert len(python.tun.written) == len(packets) // 2 > 6
+    assert python.drops["in-replay"] == len(packets) // 2
+
+
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
 @pytest.mark.parametrize("natt", [None, (4500, 4500)])
 def test_hostile_packets_of_every_length(algorithm: str, natt: tuple[int, int] | None) -> None:
