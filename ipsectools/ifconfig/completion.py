@@ -68,9 +68,9 @@ def _by_arguments() -> dict[tuple[str, ...], list[str]]:
     return grouped
 
 
-def _cases(indentation: str) -> str:
+def _cases() -> str:
     return "\n".join(
-        f"{indentation}{'|'.join(names)}) kinds=({' '.join(kinds)}) ;;" for kinds, names in _by_arguments().items()
+        f"            {'|'.join(names)}) kinds=({' '.join(kinds)}) ;;" for kinds, names in _by_arguments().items()
     )
 
 
@@ -83,17 +83,10 @@ _HEADER = """\
 #     python -m ipsectools.ifconfig.completion {shell}
 """
 
-_BASH = """\
-_ipsectools_ifconfig() {
-    local ifconfig=$1 line=${COMP_LINE:0:COMP_POINT} current= name= all= family= candidates= word i
-    local -a words kinds
-    read -ra words <<<"$line"
-    if [[ $line == *[[:space:]] ]]; then current=; else current=${words[-1]}; unset 'words[-1]'; fi
-    kinds=()
-    for ((i = 1; i < ${#words[@]}; i++)); do
-        word=${words[i]}
+# Takes a complete `word` into `name`, `family`, `all` and the `kinds` of arguments that are still to come.
+_TAKE_WORD = """\
         if ((${#kinds[@]})); then
-            kinds=("${kinds[@]:1}")
+            kinds=(${kinds[@]:1})
         elif [[ -z $name ]]; then
             case $word in
             @WITH_ARGUMENT@)
@@ -114,6 +107,19 @@ _ipsectools_ifconfig() {
 @CASES@
             esac
         fi
+        previous=$word
+"""
+
+_BASH = """\
+_ipsectools_ifconfig() {
+    local ifconfig=$1 line=${COMP_LINE:0:COMP_POINT} current= name= all= family= previous= candidates= word i
+    local -a words kinds
+    read -ra words <<<"$line"
+    if [[ $line == *[[:space:]] ]]; then current=; else current=${words[-1]}; unset 'words[-1]'; fi
+    kinds=()
+    for ((i = 1; i < ${#words[@]}; i++)); do
+        word=${words[i]}
+@TAKE_WORD@
     done
     if ((${#kinds[@]})); then
         case ${kinds[0]} in
@@ -138,7 +144,7 @@ _ipsectools_ifconfig() {
         link | ether | lladdr) candidates='@LINK@' ;;
         *) candidates='@INET@' ;;
         esac
-        [[ ${words[-1]} == "$name" || ${words[-1]} == create || ${words[-1]} == plumb ]] && candidates+=' @FAMILIES@'
+        [[ $previous == "$name" || $previous == create || $previous == plumb ]] && candidates+=' @FAMILIES@'
     fi
     COMPREPLY=($(compgen -W "$candidates" -- "$current"))
     # Readline takes what follows the last colon for the word.
@@ -155,29 +161,7 @@ _ipsectools_ifconfig() {
     local -a kinds candidates
     for ((i = 2; i < CURRENT; i++)); do
         word=$words[i]
-        if (($#kinds)); then
-            shift kinds
-        elif [[ -z $name ]]; then
-            case $word in
-            @WITH_ARGUMENT@)
-                case $word in
-                -*f) kinds=(format) ;;
-                -*j) kinds=(vnet) ;;
-                -*[gG]) kinds=(group); [[ $word == -*a* ]] && all=yes ;;
-                *) kinds=(style) ;;
-                esac ;;
-            --*) ;;
-            -*[al]*) all=yes ;;
-            -*) ;;
-            *) name=$word ;;
-            esac
-        else
-            case $word in
-            @FAMILY_PATTERN@) [[ -z $family ]] && family=$word ;;
-@CASES@
-            esac
-        fi
-        previous=$word
+@TAKE_WORD@
     done
     if (($#kinds)); then
         case $kinds[1] in
@@ -230,7 +214,6 @@ def _bash() -> str:
     values = {
         "FLAGS": " ".join(FLAGS),
         "FORMATS": " ".join(FORMATS),
-        "CASES": _cases(" " * 12),
         **{family.upper(): " ".join(word.name for word in _words_of(family)) for family in ("inet", "inet6", "link")},
     }
     return _HEADER.format(shell="bash") + _fill(_BASH, values)
@@ -240,7 +223,6 @@ def _zsh() -> str:
     values = {
         "FLAGS": _described((flag, help) for flag, help in FLAGS.items()),
         "FORMATS": " ".join(f"'{name}'" for name in FORMATS),
-        "CASES": _cases(" " * 12),
         **{
             family.upper(): _described((word.name, word.help) for word in _words_of(family))
             for family in ("inet", "inet6", "link")
@@ -256,7 +238,9 @@ def _described(pairs: Iterable[tuple[str, str]]) -> str:
 
 def _fill(template: str, values: dict[str, str]) -> str:
     values = {
+        "TAKE_WORD": _TAKE_WORD.rstrip("\n"),
         **values,
+        "CASES": _cases(),
         "WITH_ARGUMENT": _with_argument(),
         "FAMILIES": " ".join(SHOWN_FAMILIES),
         "FAMILY_PATTERN": "|".join(SHOWN_FAMILIES),
