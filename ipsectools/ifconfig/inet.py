@@ -12,6 +12,7 @@ from ipsectools.ifconfig.registry import INET, Family, StatusLines, register_fam
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ipsectools.ifconfig.context import Context
     from ipsectools.ifconfig.registry import Interface
@@ -25,6 +26,17 @@ def netmask(prefixlen: int) -> int:
 def dotted(number: int) -> str:
     """A 32-bit number as an address."""
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def broadcast(entry: dict[str, Any]) -> str | None:
+    """The broadcast address of an address on a BROADCAST interface.
+
+    Linux keeps none for networks of one or two hosts; FreeBSD's rule gives those one, too (RFC 3021 for /31).
+    """
+    if entry["broadcast"] is None and entry["prefixlen"] >= 31:
+        return "255.255.255.255" if entry["prefixlen"] == 31 else str(entry["address"])
+    known: str | None = entry["broadcast"]
+    return known
 
 
 def _bits(address: str) -> int:
@@ -62,8 +74,9 @@ class Inet(Family):
                 mask = f" netmask {dotted(netmask(prefixlen))}"
             else:
                 mask = f" netmask {netmask(prefixlen):#x}"
-            broadcast = f" broadcast {entry['broadcast']}" if flags & BROADCAST and entry["broadcast"] else ""
-            yield f"inet {name or address}{peer}{mask}{broadcast}"
+            everybody = broadcast(entry) if flags & BROADCAST else None
+            broadcast_text = f" broadcast {everybody}" if everybody else ""
+            yield f"inet {name or address}{peer}{mask}{broadcast_text}"
 
     def take(self, context: Context, word: str, slot: str) -> None:
         request = context.request

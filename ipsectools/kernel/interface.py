@@ -252,8 +252,8 @@ class Interface:
             flags |= IFF_PROMISC
         if flags & IFF_PALLMULTI:
             flags |= IFF_ALLMULTI
-        # The state of operation follows the medium where there is one, else UP (netlink(4), IFLA_OPERSTATE).
-        if self.link.carrier if self.iftype == "ether" else self.up:
+        # The state of operation follows the medium where there is one (dormant while MONITOR), else UP (netlink(4)).
+        if self.link.carrier and not flags & IFF_MONITOR if self.iftype == "ether" else self.up:
             flags |= IFF_LOWER_UP
         return flags
 

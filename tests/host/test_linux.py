@@ -22,7 +22,7 @@ from ipsectools.host.api import (
     IFF_UP,
     Address,
 )
-from ipsectools.host.linux import detect, rtnetlink
+from ipsectools.host.linux import detect
 from ipsectools.host.linux.host import LinuxHost
 
 CLONE_NEWNET = 0x40000000

@@ -380,6 +380,25 @@ def test_ethernet() -> None:
     assert run("ifconfig -l inet") in (ok("em0 lo0\n"), ok("lo0 em0\n"))
 
 
+def test_ethernet_while_monitor() -> None:
+    do("ifconfig em0 up monitor")
+    flags = "48843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST,MONITOR>"  # the medium is there, but dormant
+    assert status("em0").startswith(f"em0: flags={flags} ")
+    do("ifconfig em0 -monitor")
+    assert "LOWER_UP" in status("em0").splitlines()[0]
+
+
+def test_broadcast_address_of_small_networks() -> None:
+    do("ifconfig em0 inet 198.51.100.2/31 alias", "ifconfig em0 inet 198.51.100.9/32 alias")
+    do("ifconfig em0 inet 198.51.100.5/32 broadcast 198.51.100.255 alias", "ifconfig lo0 inet 198.51.100.7/32 alias")
+    assert lines("em0", "inet 198") == [
+        "inet 198.51.100.2 netmask 0xfffffffe broadcast 255.255.255.255",
+        "inet 198.51.100.9 netmask 0xffffffff broadcast 198.51.100.9",
+        "inet 198.51.100.5 netmask 0xffffffff broadcast 198.51.100.255",
+    ]
+    assert lines("lo0", "inet 198") == ["inet 198.51.100.7 netmask 0xffffffff"]
+
+
 def test_cloners() -> None:
     result = run("ifconfig -C")
     assert result == ok(result.out)
