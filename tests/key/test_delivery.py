@@ -97,6 +97,25 @@ def test_a_full_buffer() -> None:
     assert len(client.take()) == 10
 
 
+def test_a_full_buffer_that_lost_only_the_wrapped_copy() -> None:
+    """The write succeeds: the answer itself came."""
+    driver = Driver()
+    got: list[bytes] = []
+
+    def take(message: bytes) -> bool:
+        if message[1] == SADB_X_PROMISC and len(message) > 16:
+            return False
+        got.append(message)
+        return True
+
+    socket = driver.engine.open_socket(take)
+    assert socket.send(build(SADB_X_PROMISC, 1), driver.now) == 0
+    assert driver.engine.flush_outbox() == 0
+    assert socket.send(FLUSH, driver.now) == 0
+    assert driver.engine.flush_outbox() == 0
+    assert got[1:] == [FLUSH]
+
+
 def test_a_dump_as_a_stream() -> None:
     """The SAs of the moment of the request, made one by one as they are read."""
     driver = Driver()

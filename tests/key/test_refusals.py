@@ -7,6 +7,7 @@ import pytest
 from ipsectools.errno import (
     EACCES,
     EAFNOSUPPORT,
+    EAGAIN,
     EEXIST,
     EINVAL,
     ENOBUFS,
@@ -14,6 +15,7 @@ from ipsectools.errno import (
     EOPNOTSUPP,
     EPROTONOSUPPORT,
     ESRCH,
+    KernelError,
 )
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import policy as policies
@@ -175,12 +177,18 @@ ADD_ROWS = {
     "AH": (message(SADB_ADD, ext.sa(0x1000, auth=3), pair(), HMAC, satype=2), 0),
     "AH with an encryption key": (message(SADB_ADD, ext.sa(0x1000, auth=3), pair(), HMAC, ENCRYPT, satype=2), EINVAL),
     "AH without an algorithm": (message(SADB_ADD, ext.sa(0x1000), pair(), HMAC, satype=2), EINVAL),
+    "AH with an encryption algorithm": (
+        message(SADB_ADD, ext.sa(0x1000, auth=3, encrypt=12), pair(), HMAC, satype=2),
+        EINVAL,
+    ),
+    "derived AH": (message(SADB_ADD, ext.sa(0x1000, auth=3, flags=0x20), pair(), HMAC, satype=2), EINVAL),
     "old AH": (message(SADB_ADD, ext.sa(0x1000, auth=3, flags=1), pair(), HMAC, satype=2), EINVAL),
     "IPComp": (message(SADB_ADD, ext.sa(0x1000, encrypt=2), pair(), satype=9), 0),
     "IPComp with an SPI of 32 bits": (message(SADB_ADD, ext.sa(0x10000, encrypt=2), pair(), satype=9), EINVAL),
     "raw IPComp": (message(SADB_ADD, ext.sa(0x10000, encrypt=2, flags=0x80), pair(), satype=9), 0),
     "IPComp with LZS": (message(SADB_ADD, ext.sa(0x1000, encrypt=3), pair(), satype=9), EINVAL),
     "IPComp with a key": (message(SADB_ADD, ext.sa(0x1000, encrypt=2), pair(), HMAC, satype=9), EINVAL),
+    "IPComp with an authentication": (message(SADB_ADD, ext.sa(0x1000, auth=3, encrypt=2), pair(), satype=9), EINVAL),
     "TCP signature": (message(SADB_ADD, ext.sa(0x1000, auth=252), pair(), ext.key(8, KEY), satype=11), EINVAL),
     "only hard": (add(extra=HARD), EINVAL),
     "only soft": (add(extra=SOFT), EINVAL),
@@ -333,7 +341,8 @@ def test_update(client: Client) -> None:
     assert client.errno(build(SADB_UPDATE, 3, mature, pid=7)) == 0
     assert client.errno(build(SADB_UPDATE, 3, SA + TUNNEL + address(5, A), pid=7)) == EINVAL
     assert client.errno(build(SADB_UPDATE, 3, mature + NATT[:8], pid=7)) == EINVAL  # NAT-T type without ports
-    assert client.errno(build(SADB_UPDATE, 3, mature + address(27, C), pid=7)) == EINVAL
+    assert client.errno(build(SADB_UPDATE, 3, mature + address(27, "fd00::1"), pid=7)) == EINVAL
+    assert client.errno(build(SADB_UPDATE, 3, mature + ext.address(28, b"\1", prefixlen=0), pid=7)) == EINVAL
     assert client.errno(build(SADB_UPDATE, 3, mature + address(27, C) + address(28, "fd00::1"), pid=7)) == EINVAL
     strange = b"".join(ext.address(kind, b"\x10\x05" + bytes(14)) for kind in (27, 28))
     assert client.errno(build(SADB_UPDATE, 3, mature + strange, pid=7)) == EAFNOSUPPORT
@@ -428,6 +437,19 @@ SPD_ROWS = {
 def test_spd(client: Client, name: str) -> None:
     data, errno = SPD_ROWS[name]
     assert client.errno(data) == errno
+
+
+def test_no_policy_id(client: Client) -> None:
+    """ENOBUFS, EAGAIN for an interface; an X_SPDUPDATE has deleted the old policy."""
+    driver = client.driver
+    assert client.errno(spd(SADB_X_SPDADD, request())) == 0
+    driver.sysctl["net.key.spi_trycnt"] = 0
+    assert client.errno(spd(SADB_X_SPDADD, request(), direction=1)) == ENOBUFS
+    assert client.errno(spd(SADB_X_SPDUPDATE, request())) == ENOBUFS
+    assert client.errno(build(SADB_X_SPDDUMP, 0)) == ENOENT
+    with pytest.raises(KernelError) as raised:
+        driver.engine.install_interface_policies(3, 100, A, B, driver.now)
+    assert raised.value.errno == EAGAIN
 
 
 def test_spd_of_the_same_selector(client: Client) -> None:

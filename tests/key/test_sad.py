@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from ipsectools.errno import EINVAL
 from ipsectools.kernel.key.sad import ORDER_STEP
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import sockaddr
@@ -237,6 +238,15 @@ def test_an_sa_moves_to_other_addresses(client: Client) -> None:
     assert dumped(driver.client()) == [1003, 1002, 1001]
 
 
+@pytest.mark.parametrize(("kind", "src", "dst"), [(27, C, B), (28, A, C)])
+def test_one_new_address_is_enough(client: Client, kind: int, src: str, dst: str) -> None:
+    client.ask(add(1001))
+    (answer,) = client.ask(build(SADB_UPDATE, 3, ext.sa(1001) + ext.sa2(2, 100) + pair() + address(kind, C)))
+    assert dict(extensions(answer)).keys() == {1, 19, 5, 6, kind}
+    sa = client.driver.engine.sad.by_spi[1001]
+    assert (sa.src, sa.dst) == (sockaddr.from_text(src), sockaddr.from_text(dst))
+
+
 def test_there_is_always_room_between_two_sas(client: Client) -> None:
     """Orders have gaps; when one is used up its head is numbered anew."""
     driver = client.driver
@@ -276,6 +286,35 @@ def test_a_failed_update_leaves_a_larval_sa(client: Client) -> None:
     client.ask(getspi(1001))
     client.ask(add(1001, type=SADB_UPDATE, key=bytes(5)))
     assert client.driver.engine.sad.by_spi[1001].state == SASTATE_LARVAL
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_a_failed_update_leaves(client: Client, restart: bool) -> None:
+    """Algorithms and flags of the request, and neither key nor window; another UPDATE still completes the SA."""
+    driver = client.driver
+    client.ask(getspi(1001))
+    secret = bytes(range(20)) + bytes(16)
+    wrong = add(1001, type=SADB_UPDATE, key=secret, encrypt=EALG_AESGCM16, replay=4, flags=0x400, extra=natt(0, 1))
+    assert client.errno(wrong) == EINVAL
+    if restart:
+        driver.restart()
+        client = driver.client()
+    (record,) = client.ask(build(SADB_DUMP, 0))
+    assert dict(extensions(record)).keys() == {1, 19, 2, 5, 6}
+    assert ext.read_sa(dict(extensions(record))[1]) == (1001, 0, SASTATE_LARVAL, 13, EALG_AESGCM16, 0x400)
+    assert client.errno(add(1001, type=SADB_UPDATE)) == 0
+    (record,) = client.ask(build(SADB_DUMP, 0))
+    assert ext.read_sa(dict(extensions(record))[1]) == (1001, 0, SASTATE_MATURE, 0, 12, 0)
+
+
+def test_original_addresses_are_kept_as_they_came(client: Client) -> None:
+    """With their port; one whose address is the SA's own is not kept, whatever its port."""
+    oai = ext.address(23, sockaddr.from_text(C, 7), protocol=255)
+    client.ask(add(1001, mode=MODE_TRANSPORT, extra=natt() + oai + ext.address(24, sockaddr.from_text(B, 7))))
+    (record,) = client.ask(build(SADB_DUMP, 0))
+    found = dict(extensions(record))
+    assert found[23] == oai
+    assert 24 not in found
 
 
 def test_many_heads_between_two_addresses(client: Client) -> None:

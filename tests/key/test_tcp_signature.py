@@ -35,10 +35,11 @@ def tcp(
     dst: str = B,
     key: bytes = SECRET,
     auth: int = AALG_TCP_MD5,
+    encrypt: int = 0,
     extra: bytes = b"",
     type: int = SADB_ADD,
 ) -> bytes:
-    return build(type, SATYPE_TCPSIGNATURE, ext.sa(spi, auth=auth) + extra + pair(src, dst) + key)
+    return build(type, SATYPE_TCPSIGNATURE, ext.sa(spi, auth=auth, encrypt=encrypt) + extra + pair(src, dst) + key)
 
 
 def named(type: int, spi: int, src: str = A, dst: str = B, satype: int = SATYPE_TCPSIGNATURE) -> bytes:
@@ -141,7 +142,9 @@ def test_a_taken_spi_is_replaced(client: Client) -> None:
         (tcp(key=ext.key(8, bytes(81))), EINVAL),
         (tcp(key=ext.key(8, b"")), EINVAL),
         (tcp(key=b""), EINVAL),
+        (tcp(key=ext.key(8, b"k", bits=7)), EINVAL),
         (tcp(auth=0), EINVAL),
+        (tcp(encrypt=12), EINVAL),
         (tcp(auth=AALG_SHA1HMAC), EINVAL),
         (tcp(key=SECRET + ext.key(9, KEY)), EINVAL),
         (tcp(key=ext.key(9, KEY)), EINVAL),
@@ -158,6 +161,15 @@ def test_larval(client: Client) -> None:
     assert client.errno(named(SADB_GET, 0x2000)) == ESRCH
     assert client.errno(tcp(0x2000, type=SADB_UPDATE)) == 0
     assert client.errno(named(SADB_GET, 0x2000)) == 0
+
+
+def test_a_newer_head_without_an_sa_hides_the_older_one(client: Client) -> None:
+    assert client.errno(tcp(1, extra=ext.sa2(MODE_TRANSPORT, 1))) == 0
+    larval = build(SADB_GETSPI, SATYPE_TCPSIGNATURE, ext.sa2(MODE_TRANSPORT, 2) + pair())
+    assert client.errno(larval) == 0
+    assert client.errno(named(SADB_GET, 1)) == ESRCH
+    assert client.errno(tcp(2, extra=ext.sa2(MODE_TRANSPORT, 2))) == 0
+    assert spi_of(client.ask(named(SADB_GET, 1))[0]) == 2
 
 
 @pytest.mark.parametrize("clean", [True, False])

@@ -341,6 +341,19 @@ def test_proposals_follow_the_sysctl_variables(client: Client) -> None:
     assert algorithms() == b"\x0b"
 
 
+def test_an_acquire_without_a_proposal(client: Client) -> None:
+    """Where there is nothing to propose, there is no extension for it."""
+    sysctl = client.driver.sysctl
+    (message,) = client.ask(build(SADB_ACQUIRE, 11, pair() + PROPOSAL))  # TCP signatures
+    assert list(dict(extensions(message))) == [5, 6]
+    sysctl["net.key.ah_keymin"] = 513
+    (message,) = client.ask(build(SADB_ACQUIRE, 2, pair() + PROPOSAL))
+    assert list(dict(extensions(message))) == [5, 6]
+    sysctl["net.key.esp_keymin"] = 2049
+    (message,) = client.ask(build(SADB_ACQUIRE, 3, pair() + PROPOSAL))
+    assert list(dict(extensions(message))) == [5, 6]
+
+
 def test_ports_of_a_policy_in_an_acquire(client: Client) -> None:
     ends = sockaddr.from_text(A), sockaddr.from_text(B)
     request = policies.Request(50, MODE_TUNNEL, 2, 0, *ends).pack()

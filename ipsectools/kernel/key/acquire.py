@@ -163,7 +163,9 @@ def _message(engine: KeyEngine, entry: Acquire, policy: Policy | None) -> bytes:
         body += policy_extension(policy.type, policy.direction, id=policy.id, priority=policy.priority)
     if reqid:
         body += extensions.sa2(mode, reqid)
-    body += extensions.proposal(EXT_PROPOSAL, _PROPOSED_REPLAY, _combinations(engine, protocol))
+    combinations = _combinations(engine, protocol)
+    if combinations:
+        body += extensions.proposal(EXT_PROPOSAL, _PROPOSED_REPLAY, combinations)
     return build(SADB_ACQUIRE, SATYPE_OF_PROTOCOL[protocol], body, seq=entry.seq)
 
 
@@ -185,6 +187,9 @@ def _addresses(src: bytes, dst: bytes, policy: Policy | None) -> bytes:
 
 
 def _combinations(engine: KeyEngine, protocol: int) -> bytes:
+    """What is proposed; nothing for TCP signatures, or if the least key length is beyond every algorithm's."""
+    if protocol == IPPROTO_TCP:
+        return b""
     if protocol == IPPROTO_IPCOMP:
         return extensions.combination(encrypt=CALG_DEFLATE, soft=_SOFT, hard=_HARD)
     hmacs = [(id, bits) for id, bits in _HMACS if bits >= engine.sysctl("net.key.ah_keymin")]

@@ -39,6 +39,7 @@ from ipsectools.pfkey.constants import (
     EXT_ADDRESS_DST,
     EXT_ADDRESS_SRC,
     IPPROTO_ESP,
+    IPPROTO_TCP,
     MANUAL_REQID_MAX,
     MODE_TUNNEL,
     SADB_ACQUIRE,
@@ -273,7 +274,7 @@ class KeyEngine:
     def new_policy_id(self) -> int:
         """A policy id that is not in use. Raises Refused ENOBUFS."""
         value = self.policy_id
-        for _ in range(max(self.sysctl("net.key.spi_trycnt"), 1)):
+        for _ in range(self.sysctl("net.key.spi_trycnt")):
             value = 1 if value >= 0xFFFFFFFF else value + 1
             if value not in self.spd.by_id:
                 self.count("policy_id", value)
@@ -371,9 +372,18 @@ class KeyEngine:
         counts; net.key.preferred_oldsa says which of its SAs is taken. None: an ACQUIRE is due.
         """
         head = self.sad.find_head(IPPROTO_ESP, MODE_TUNNEL, reqid, self.end_point(src), self.end_point(dst))
-        if head is None:
-            return None
+        return None if head is None else self._preferred(head)
+
+    def _preferred(self, head: SaHead) -> SecurityAssociation | None:
         return head.alive.oldest if self.sysctl("net.key.preferred_oldsa") else head.alive.newest
+
+    def tcp_signature(self, src: bytes, dst: bytes) -> SecurityAssociation | None:
+        """The SA of TCP signatures between two addresses, whatever its SPI: there is one, unless larval ones grew up.
+
+        Only the newest head counts, also if it has none.
+        """
+        heads = self.sad.heads_between(IPPROTO_TCP, src, dst)
+        return self._preferred(max(heads, key=lambda head: head.id)) if heads else None
 
     def inbound_sa(self, spi: int, dst: bytes) -> SecurityAssociation | None:
         """The ESP SA with this SPI whose destination is this address (4 or 16 bytes); None: no TDB."""

@@ -5,7 +5,8 @@ They are not matched by ordinary traffic, not flushed, not deletable by PF_KEY, 
 
 from __future__ import annotations
 
-from ipsectools.errno import EINVAL, KernelError
+from ipsectools.errno import EAGAIN, EINVAL, KernelError
+from ipsectools.kernel.key.errors import Refused
 from ipsectools.kernel.key.records import policy_record
 from ipsectools.kernel.key.spd import Policy
 from ipsectools.pfkey import sockaddr as sockaddrs
@@ -34,7 +35,7 @@ _ANY6 = sockaddrs.make(bytes(16))
 
 
 def install(engine: KeyEngine, ifindex: int, reqid: int, src: str, dst: str, now: int, old: Sequence[int]) -> list[int]:
-    """See KeyEngine.install_interface_policies."""
+    """See KeyEngine.install_interface_policies. EAGAIN: there are no policy ids to be had."""
     try:
         local, remote = engine.end_point(src), engine.end_point(dst)
     except ValueError:
@@ -45,8 +46,12 @@ def install(engine: KeyEngine, ifindex: int, reqid: int, src: str, dst: str, now
     for anything in (_ANY4, _ANY6):
         for direction, ends in ((DIR_INBOUND, (remote, local)), (DIR_OUTBOUND, (local, remote))):
             request = Request(IPPROTO_ESP, MODE_TUNNEL, LEVEL_UNIQUE, reqid, *ends)
+            try:
+                id = engine.new_policy_id()
+            except Refused:
+                raise KernelError(EAGAIN) from None
             policy = Policy(
-                engine.new_policy_id(),
+                id,
                 SCOPE_IFNET,
                 direction,
                 POLICY_IPSEC,

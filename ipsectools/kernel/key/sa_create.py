@@ -147,7 +147,7 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
     sad = engine.sad
     spi = int.from_bytes(found[EXT_SA][4:8], "big")
     if index[0] == IPPROTO_TCP:  # its addresses name it, so that any SPI does
-        if sad.tcp_signature(*index[3:]) is not None:
+        if engine.tcp_signature(*index[3:]) is not None:
             raise Refused(EEXIST)
         if spi in sad.by_spi:
             spi = _choose_spi(engine, IPPROTO_TCP, None)
@@ -224,7 +224,11 @@ def _complete(engine: KeyEngine, sa: SecurityAssociation, message: Message, now:
     found = message.extensions
     if not _has_needed(message, found):
         raise Refused(EINVAL)
-    validate.set_values(sa, found, sa.head.mode, tcpmd5=engine.tcpmd5)
+    try:
+        validate.set_values(sa, found, sa.head.mode, tcpmd5=engine.tcpmd5)
+    except Refused:
+        engine.store_sa(sa)
+        raise
     sa.created = now
     engine.sad.mature(sa, SASTATE_MATURE)
     engine.counters.start(sa)
@@ -254,15 +258,21 @@ def _change(engine: KeyEngine, sa: SecurityAssociation, message: Message, mode: 
 
 
 def _move(engine: KeyEngine, sa: SecurityAssociation, message: Message, mode: int, reqid: int) -> None:
-    """New end points or UDP ports for an SA that is in use (key_updateaddresses): same keys, counters and age."""
+    """New end points or UDP ports for an SA that is in use (key_updateaddresses): same keys, counters and age.
+
+    One new address is enough: the other end stays.
+    """
     found = message.extensions
     head = sa.head
     src, dst, target_mode = head.src, head.dst, head.mode
-    new_src, new_dst = found.get(EXT_X_NEW_ADDRESS_SRC), found.get(EXT_X_NEW_ADDRESS_DST)
-    moving = new_src is not None and new_dst is not None
-    if new_src is not None and new_dst is not None:
-        validate.check_address_pair(new_src, new_dst)
-        src, dst = end_point(new_src), end_point(new_dst)
+    moving = EXT_X_NEW_ADDRESS_SRC in found or EXT_X_NEW_ADDRESS_DST in found
+    if moving:
+        src, dst = (
+            found[kind][8:] if kind in found else own
+            for kind, own in ((EXT_X_NEW_ADDRESS_SRC, src), (EXT_X_NEW_ADDRESS_DST, dst))
+        )
+        validate.check_address_pair(src, dst)
+        src, dst = sockaddrs.without_port(src), sockaddrs.without_port(dst)
         known = engine.sad.find_head(head.protocol, mode, reqid, src, dst)
         target_mode = known.mode if known is not None else mode
     elif head.protocol != IPPROTO_ESP or not validate.has_nat_t(found):

@@ -35,7 +35,7 @@ def _find(engine: KeyEngine, message: Message) -> SecurityAssociation:
     found = message.extensions
     protocol, src, dst = protocol_of(message), end_point(found[EXT_ADDRESS_SRC]), end_point(found[EXT_ADDRESS_DST])
     if protocol == IPPROTO_TCP:
-        sa = engine.sad.tcp_signature(src, dst)
+        sa = engine.tcp_signature(src, dst)
     else:
         sa = engine.sad.by_spi.get(int.from_bytes(found[EXT_SA][4:8], "big"))
     if sa is None or (sa.protocol, sa.src, sa.dst) != (protocol, src, dst):

@@ -11,7 +11,6 @@ from ipsectools.esp.traffic import Traffic
 from ipsectools.pfkey import sockaddr as sockaddrs
 from ipsectools.pfkey.constants import (
     IPPROTO_ESP,
-    IPPROTO_TCP,
     MODE_ANY,
     SA_FLAG_ESN,
     SA_FLAG_OLD,
@@ -346,13 +345,6 @@ class Sad:
                 found.append(head)
                 head = head.older
         return found
-
-    def tcp_signature(self, src: bytes, dst: bytes) -> SecurityAssociation | None:
-        """The SA of TCP signatures between two addresses, of which there is at most one, whatever its SPI."""
-        for head in self.heads_between(IPPROTO_TCP, src, dst):
-            if head.alive.newest is not None:
-                return head.alive.newest
-        return None
 
     # SAs
 

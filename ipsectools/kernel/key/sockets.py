@@ -131,8 +131,10 @@ class Delivery:
                 continue
             if not isinstance(item, bytes):
                 socket.deliver_all(self._streamed(socket, item()))
-            elif not socket.deliver(item) and socket is requester:
-                failed = ENOBUFS
+            else:
+                delivered = socket.deliver(item)
+                if socket is requester:  # what counts is the answer itself, the last; a wrapped copy goes before it
+                    failed = 0 if delivered else ENOBUFS
         return failed
 
     def _streamed(self, receiver: KeySocket, messages: Iterator[bytes]) -> Iterator[bytes]:

@@ -30,6 +30,7 @@ from ipsectools.pfkey.constants import (
     EALG_AESGCM16,
     EALG_AESGMAC,
     EALG_CHACHA20POLY1305,
+    EALG_NONE,
     EALG_NULL,
     EXT_IDENTITY_DST,
     EXT_IDENTITY_SRC,
@@ -124,10 +125,11 @@ def set_values(sa: SecurityAssociation, found: Extensions, mode: int, *, tcpmd5:
     """Fills an SA from a request's extensions, checking them in FreeBSD's order (key_setsaval).
 
     `mode` is that of the SA's head, `tcpmd5` says that this module is loaded. Raises Refused (EINVAL, EOPNOTSUPP,
-    ENOBUFS); nothing is filled then.
+    ENOBUFS); then the algorithms and flags may have been taken over (a larval SA shows them in a dump), nothing else.
     """
     _check_identities(found)
     _, replay, _, auth, encrypt, flags = extensions.read_sa(found[EXT_SA])
+    sa.flags, sa.auth, sa.encrypt = flags, auth, encrypt
     if flags & ~SA_FLAGS_KNOWN:
         raise Refused(EINVAL)
     window = _replay_window(found, replay, flags)
@@ -139,21 +141,23 @@ def set_values(sa: SecurityAssociation, found: Extensions, mode: int, *, tcpmd5:
     if EXT_KEY_ENCRYPT in found:
         key_encrypt = _encryption_key(found[EXT_KEY_ENCRYPT], protocol, encrypt)
     if protocol == IPPROTO_ESP:
-        auth = _check_esp(flags, encrypt, key_encrypt, auth, key_auth)
+        sa.auth = _check_esp(flags, encrypt, key_encrypt, auth, key_auth)
     elif protocol == IPPROTO_AH:
+        if flags & SA_FLAG_DERIV or encrypt != EALG_NONE:
+            raise Refused(EINVAL)
         _check_auth(flags, auth, key_auth)
     elif protocol == IPPROTO_IPCOMP:
-        if encrypt != CALG_DEFLATE or (not flags & SA_FLAG_RAWCPI and sa.spi >= 0x10000):
+        if auth != AALG_NONE or encrypt != CALG_DEFLATE or (not flags & SA_FLAG_RAWCPI and sa.spi >= 0x10000):
             raise Refused(EINVAL)
     elif protocol == IPPROTO_TCP and tcpmd5:
-        if auth != AALG_TCP_MD5 or not key_auth or len(extensions.read_key(key_auth)[1]) > _TCP_KEY_MAX_BYTES:
+        size = len(extensions.read_key(key_auth)[1]) if key_auth else 0
+        if auth != AALG_TCP_MD5 or encrypt != EALG_NONE or not 0 < size <= _TCP_KEY_MAX_BYTES:
             raise Refused(EINVAL)
     else:
         # TCP signatures live in a module of their own
         raise Refused(EINVAL)
     natt = _nat_t(found, protocol, mode, sa.head.src, sa.head.dst)
-    sa.flags, sa.window, sa.auth, sa.encrypt = flags, window, auth, encrypt
-    sa.key_auth, sa.key_encrypt = key_auth, key_encrypt
+    sa.window, sa.key_auth, sa.key_encrypt = window, key_auth, key_encrypt
     if natt is not None:
         sa.natt, sa.oai, sa.oar = natt
     set_lifetimes(sa, found)
@@ -283,6 +287,7 @@ def has_nat_t(found: Extensions) -> bool:
 
 
 def _original_address(extension: bytes | None, own: bytes) -> bytes:
+    """The socket address as it was sent, port included; empty if its address is the SA's own."""
     if extension is None:
         return b""
     sockaddr = extensions.read_address(extension)[2]
@@ -290,17 +295,15 @@ def _original_address(extension: bytes | None, own: bytes) -> bytes:
         raise Refused(EINVAL)
     if sockaddr[1] != AF_INET and not release.NATT_ORIGINAL_ADDRESS_IPV6:
         raise Refused(EINVAL)
-    sockaddr = sockaddrs.without_port(sockaddr)
-    return b"" if sockaddr == own else sockaddr
+    return b"" if sockaddrs.address(sockaddr) == sockaddrs.address(own) else sockaddr
 
 
 def check_address_pair(src: bytes, dst: bytes) -> None:
-    """Both addresses of a pair in address extensions: Refused EINVAL or EAFNOSUPPORT."""
-    src_sockaddr, dst_sockaddr = extensions.read_address(src)[2], extensions.read_address(dst)[2]
-    if src_sockaddr[1] != dst_sockaddr[1] or src_sockaddr[0] != dst_sockaddr[0]:
+    """Both socket addresses of a pair: Refused EINVAL or EAFNOSUPPORT."""
+    if src[1] != dst[1] or src[0] != dst[0]:
         raise Refused(EINVAL)
-    expected = sockaddrs.length_of_family(src_sockaddr[1])
+    expected = sockaddrs.length_of_family(src[1])
     if not expected:
         raise Refused(EAFNOSUPPORT)
-    if src_sockaddr[0] != expected:
+    if src[0] != expected:
         raise Refused(EINVAL)
