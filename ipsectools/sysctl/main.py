@@ -36,6 +36,7 @@ USAGE = """usage: sysctl [-bdehiNnoqtTWx] [ -B <bufsize> ] [-f filename] name[=v
 """
 
 EX_NOINPUT = 66
+CTLTYPE_OPAQUE = 5
 
 TYPES = {
     "int": ("integer", 4, -(2**31), 2**31 - 1),
@@ -248,10 +249,13 @@ class _Run:
 
     def set(self, leaf: Leaf, text: str, word: str) -> None:
         name = leaf["name"]
+        if leaf["value"] is None:  # to be cleared by a program that knows its layout
+            self.fail(f"oid '{name}' is type {CTLTYPE_OPAQUE}, cannot set that{self.where}")
+            return
         if not leaf["writable"]:
             if leaf["tunable"]:
                 self.fail(f"oid '{name}' is a read only tunable{self.where}")
-                sys.stderr.write(f"sysctl: Tunable values are set in /boot/loader.conf{self.where}\n")
+                sys.stderr.write("sysctl: Tunable values are set in /boot/loader.conf\n")
             else:
                 self.fail(f"oid '{name}' is read only{self.where}")
             return

@@ -68,8 +68,8 @@ def test_defaults(driver: Driver, name: str, value: int) -> None:
         ("net.inet.ipsec.dfbit", 2, 0),
         ("net.inet.ipsec.debug", 1 << 31, EINVAL),
         ("net.inet.ipsec.debug", -(1 << 31), 0),
-        ("net.key.spi_minval", (1 << 32) - 1, 0),
-        ("net.key.spi_minval", -1, EINVAL),
+        ("net.key.spi_minval", -1, 0),
+        ("net.key.spi_minval", 1 << 31, EINVAL),
         ("net.key.sendspace", 1 << 40, 0),
         ("net.key.sendspace", 1 << 63, EINVAL),
         ("net.fibs", 0, EINVAL),
@@ -100,6 +100,23 @@ def test_one_variable_with_two_names(driver: Driver) -> None:
     driver.call("SYSCTLSET", name="net.inet6.ipsec6.def_policy", value=0)
     assert driver.call("SYSCTLGET", name="net.inet.ipsec.def_policy")["value"] == 0
     assert [name for _, name in driver.recorder.take()] == ["net.inet.ipsec.def_policy", "net.inet6.ipsec6.def_policy"]
+
+
+def test_log_messages_are_one_variable_too(driver: Driver) -> None:
+    driver.call("SYSCTLSET", name="net.inet.ipsec.debug", value=1)
+    assert driver.call("SYSCTLGET", name="net.inet6.ipsec6.debug")["value"] == 1
+
+
+def test_types(driver: Driver) -> None:
+    types = {leaf["name"]: leaf["type"] for leaf in driver.call("SYSCTLLIST") if leaf["type"] != "struct"}
+    other = {name: type for name, type in types.items() if type != "int"}
+    assert other == {
+        "net.fibs": "unsigned int",
+        "net.key.spdcache.maxentries": "unsigned int",
+        "net.key.spdcache.threshold": "unsigned int",
+        "net.key.sendspace": "unsigned long",
+        "net.key.recvspace": "unsigned long",
+    }
 
 
 def test_fibs_only_grow(driver: Driver) -> None:

@@ -319,6 +319,12 @@ def test_getspi_gives_up(client: Client) -> None:
     assert client.errno(message(SADB_GETSPI, pair(), ext.spirange(300, 301))) == EEXIST
 
 
+def test_getspi_reads_the_range_of_sysctl_as_unsigned(client: Client) -> None:
+    client.driver.sysctl.update({"net.key.spi_minval": -1, "net.key.spi_maxval": -1})
+    (answer,) = client.ask(message(SADB_GETSPI, pair()))
+    assert ext.read_sa(answer[16:32])[0] == 0xFFFFFFFF
+
+
 def update(**options: object) -> bytes:
     return add(type=SADB_UPDATE, **options)  # type: ignore[arg-type]
 

@@ -235,6 +235,13 @@ def seq(message: bytes) -> int:
     return number
 
 
+def test_larval_sas_may_stay_for_ever(client: Client) -> None:
+    client.driver.sysctl["net.key.larval_lifetime"] = -1
+    client.ask(build(SADB_GETSPI, 3, pair()))
+    at(client, 1000)
+    assert len(client.driver.engine.sad.by_spi) == 1
+
+
 def test_throttling(client: Client) -> None:
     tunnel = Tunnel(client)
     heard = [len(tunnel.packet()) for _ in range(26)]

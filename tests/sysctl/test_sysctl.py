@@ -43,7 +43,7 @@ ROWS = [
     ("-e net.key.larval_lifetime", "net.key.larval_lifetime=30\n"),
     ("-N net.inet.esp.esp_enable", "net.inet.esp.esp_enable\n"),
     ("-t net.inet.ipsec.ecn net.key.debug net.key.recvspace", "net.inet.ipsec.ecn: integer\n"
-     "net.key.debug: unsigned integer\nnet.key.recvspace: unsigned long\n"),
+     "net.key.debug: integer\nnet.key.recvspace: unsigned long\n"),
     ("-nt net.inet.esp.stats", "opaque\n"),
     ("-x net.key.spi_maxval", "net.key.spi_maxval: 0x0fffffff\n"),
     ("-x net.key.sendspace", "net.key.sendspace: 0x0000000000002000\n"),
@@ -75,8 +75,10 @@ ERRORS = [
     ("kern.features.ipsec=0", 1, "", "oid 'kern.features.ipsec' is read only"),
     ("net.key.spdcache.maxentries=1", 1, "", "oid 'net.key.spdcache.maxentries' is a read only tunable\n"
      "sysctl: Tunable values are set in /boot/loader.conf"),
+    ("net.inet.esp.stats=0", 1, "", "oid 'net.inet.esp.stats' is type 5, cannot set that"),
     ("net.key.debug=", 1, "", "empty numeric value"),
-    ("net.key.debug=1x", 1, "", "invalid unsigned integer '1x'"),
+    ("net.key.debug=1x", 1, "", "invalid integer '1x'"),
+    ("net.fibs=1x", 1, "", "invalid unsigned integer '1x'"),
     ("net.inet.ipsec.ecn=99999999999", 1, "", "invalid integer '99999999999'"),
     ("net.inet.ipsec.def_policy=2", 1, "net.inet.ipsec.def_policy: 1\n",
      "net.inet.ipsec.def_policy=2: Invalid argument"),
@@ -113,11 +115,17 @@ def test_setting(host: State) -> None:
 
 def test_a_file(host: State, tmp_path: Path) -> None:
     path = tmp_path / "sysctl.conf"
-    path.write_text("# comment\n\nnet.key.debug=3  # why\nnet.key.nothing=1\nnet.inet.ipsec.ecn = 1\n")
+    path.write_text(
+        "# comment\n\nnet.key.debug=3  # why\nnet.key.nothing=1\nnet.inet.ipsec.ecn = 1\nnet.key.spdcache.threshold=1\n"
+    )
     status, output, errors = host.run("sysctl", "-f", str(path), "net.fibs")
-    assert status == 1
+    assert status == 2
     assert output == "net.key.debug: 0 -> 3\nnet.inet.ipsec.ecn: 0 -> 1\nnet.fibs: 1\n"
-    assert errors == "sysctl: unknown oid 'net.key.nothing' at line 4\n"
+    assert errors.splitlines() == [
+        "sysctl: unknown oid 'net.key.nothing' at line 4",
+        "sysctl: oid 'net.key.spdcache.threshold' is a read only tunable at line 6",
+        "sysctl: Tunable values are set in /boot/loader.conf",
+    ]
     assert host.run("sysctl", "-f", "/nowhere") == (66, "", "sysctl: /nowhere: No such file or directory\n")
 
 

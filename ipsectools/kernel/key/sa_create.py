@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _RESERVED_SPI_MAX = 255
 _CPI_MAX = 0xFFFF
+_U32 = 0xFFFFFFFF
 
 _ECHOED = (
     EXT_SA,
@@ -123,7 +124,7 @@ def _choose_spi(engine: KeyEngine, protocol: int, spirange: bytes | None) -> int
     if spirange is not None:
         low, high = extensions.read_spirange(spirange)
     else:
-        low, high = engine.sysctl("net.key.spi_minval"), engine.sysctl("net.key.spi_maxval")
+        low, high = (engine.sysctl(f"net.key.spi_{end}val") & _U32 for end in ("min", "max"))
     if protocol == IPPROTO_IPCOMP:
         low, high = sorted((min(low, _CPI_MAX), min(high, _CPI_MAX)))
     taken = engine.sad.by_spi

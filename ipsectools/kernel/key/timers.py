@@ -125,7 +125,7 @@ def _expire_sas(engine: KeyEngine, now: int) -> None:
     sad = engine.sad
     empty_before = list(sad.empty_heads.values())
     if sad.larval:
-        lifetime = engine.sysctl("net.key.larval_lifetime")
+        lifetime = engine.sysctl("net.key.larval_lifetime") & 0xFFFFFFFF  # -1 is for ever
         for sa in list(sad.larval.values()):
             if now - sa.created >= lifetime:
                 engine.remove_sa(sa)
