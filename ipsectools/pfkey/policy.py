@@ -52,18 +52,20 @@ class Request:
 
     def pack(self) -> bytes:
         size = REQUEST_BYTES + len(self.src) + len(self.dst)
-        padding = -size % 8
-        header = _REQUEST.pack(size + padding, self.protocol, self.mode, self.level, self.reqid & 0xFFFF)
-        return header + self.src + self.dst + bytes(padding)
+        header = _REQUEST.pack(size, self.protocol, self.mode, self.level, self.reqid & 0xFFFF)
+        return header + self.src + self.dst
 
 
 def policy(
     type: int, direction: int, requests: bytes = b"", *, scope: int = 0, id: int = 0, priority: int = 0
 ) -> bytes:
-    """A policy extension with packed requests."""
-    return (
-        _POLICY.pack((POLICY_BYTES + len(requests)) // 8, EXT_X_POLICY, type, direction, scope, id, priority) + requests
-    )
+    """A policy extension with packed requests, as far as they fill units of 8 bytes.
+
+    Only a request between two families does not, and libipsec cuts it off, too.
+    """
+    units = (POLICY_BYTES + len(requests)) // 8
+    extension = _POLICY.pack(units, EXT_X_POLICY, type, direction, scope, id, priority) + requests
+    return extension[: units * 8]
 
 
 def read_policy(extension: bytes) -> tuple[int, int, int, int, int]:

@@ -173,7 +173,8 @@ class Actions:
         self._ranges.append(Range(text))
 
     def range_prefix(self, text: str) -> None:
-        self._ranges[-1].prefix = decimal(text) & 0xFFFFFFFF
+        prefix = decimal(text) & 0xFFFFFFFF
+        self._ranges[-1].prefix = None if prefix > 0x7FFFFFFF else prefix  # an int, and a negative one is none
 
     def range_port(self, text: str) -> None:
         port = text.lstrip("0") if text.isdigit() else text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _HEADER = Struct("=BBBBHHII")
 _POLICY = Struct("=HBBII")  # type, direction, scope, id, priority; from offset 4
 _REQUEST = Struct("=HHBBH")
-_LIFETIME = Struct("=IQqq")
+_LIFETIME = Struct("=IQQQ")
 
 _DIRECTIONS = {number: word for word, number in DIRECTION.items()} | {0: "any"}
 _ACTIONS = {number: word for word, number in ACTION.items()}
@@ -47,12 +47,12 @@ def text(message: bytes, interface_name: InterfaceName) -> str:
         lines = (
             f"{_range(message, source, upper, interface_name)} {_range(message, destination, upper, interface_name)} "
         )
-        lines += upper_text(upper, _port(message, source), _port(message, destination)) + "\n"
+        lines += upper_text(upper, _port(message, source), _port(message, destination))
     policy = found.get(c.EXT_X_POLICY)
     if policy is None:
         return lines + "no X_POLICY extension.\n"
     end = policy + int.from_bytes(message[policy : policy + 2], _BYTEORDER) * 8
-    lines += f"\t{policy_text(message[policy:end], interface_name) or '(null)'}\n"
+    lines += f"\n\t{policy_text(message[policy:end], interface_name) or '(null)'}\n"
     current, hard = found.get(c.EXT_LIFETIME_CURRENT), found.get(c.EXT_LIFETIME_HARD)
     if current is not None:
         _, _, created, used = _LIFETIME.unpack_from(message, current + 4)

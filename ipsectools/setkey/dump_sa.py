@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 from sys import byteorder as _BYTEORDER
-from time import ctime, localtime
+from time import ctime
 
 from ipsectools.pfkey import constants as c
 from ipsectools.setkey import checks, names
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _HEADER = Struct("=BBBBHHII")
 _SA = Struct(">4xIBBBB")
 _U32 = Struct("=I")
-_LIFETIME = Struct("=IQqq")  # allocations, bytes, addtime, usetime; from offset 4
+_LIFETIME = Struct("=IQQQ")  # allocations, bytes, addtime, usetime; from offset 4
 _KEY_BITS = Struct("=H")
 
 _SA_KIND = c.EXT_SA.to_bytes(2, _BYTEORDER)
 _NO_LIFETIME = (0, 0, 0, 0)
 _NO_TIME = " " * 20
+_U64_MAX = 0xFFFFFFFFFFFFFFFF
 
 _times: dict[int, str] = {}
 
@@ -110,11 +111,12 @@ def text(message: bytes, now: int, interface_name: InterfaceName) -> str:
         hard_limits = _NO_LIFETIME if hard is None else _LIFETIME.unpack_from(message, hard + 4)
         soft_limits = _NO_LIFETIME if soft is None else _LIFETIME.unpack_from(message, soft + 4)
         allocations, used, created, last = _LIFETIME.unpack_from(message, current + 4)
+        age = now - created & _U64_MAX if created else 0
         lines += (
             f"\tcreated: {time_text(created)}\tcurrent: {time_text(now)}\n"
-            f"\tdiff: {now - created if created else 0}(s)\thard: {hard_limits[2]}(s)\tsoft: {soft_limits[2]}(s)\n"
+            f"\tdiff: {age}(s)\thard: {hard_limits[2]}(s)\tsoft: {soft_limits[2]}(s)\n"
             f"\tlast: {time_text(last)}\thard: {hard_limits[3]}(s)\tsoft: {soft_limits[3]}(s)\n"
-            f"\tcurrent: {used}(bytes)\thard: {hard_limits[1]}(bytes)\tsoft: {soft_limits[1]}(bytes)\n"
+            f"\tcurrent: {used:.0f}(bytes)\thard: {hard_limits[1]:.0f}(bytes)\tsoft: {soft_limits[1]:.0f}(bytes)\n"
             f"\tallocated: {allocations}\thard: {hard_limits[0]}\tsoft: {soft_limits[0]}\n"
         )
     lines += f"\tsadb_seq={seq} pid={pid} refcnt={refcnt}\n"
@@ -135,20 +137,20 @@ def short_text(message: bytes, now: int, interface_name: InterfaceName) -> str:
     """The SA of a SADB_DUMP reply as the line of `-l`."""
     found, _ = checks.align(message)
     get = found.get
-    clock = localtime(now)
-    protocol = {c.SATYPE_AH: "ah ", c.SATYPE_ESP: "esp"}.get(message[3]) or f"#{message[3]}"
-    line = f"{clock.tm_min:02}{clock.tm_sec:02} {protocol:3} "
+    protocol = {c.SATYPE_AH: "ah", c.SATYPE_ESP: "esp"}.get(message[3]) or f"#{message[3]}"
+    line = f"{now % 3600 // 60:02}{now % 60:02} {protocol:3}"
     sa = get(c.EXT_SA)
     if sa is None:
-        line += "? ???????? "
+        line += "? ?        "
     else:
-        line += f"{'LMDd'[message[sa + 9]] if message[sa + 9] < 4 else '?'} {message[sa + 4 : sa + 8].hex()} "
+        sa_state = message[sa + 9]
+        line += f" {'LMDd'[sa_state] if sa_state < 4 else f'#{sa_state}'} {message[sa + 4 : sa + 8].hex()} "
     times = [get(kind) for kind in (c.EXT_LIFETIME_CURRENT, c.EXT_LIFETIME_HARD, c.EXT_LIFETIME_SOFT)]
     if None in times:
         line += "???/??? "
     else:
-        created, hard, _ = (_LIFETIME.unpack_from(message, (place or 0) + 4)[2] for place in times)
-        age = now - created if created else 0
+        created, hard, _ = (_LIFETIME.unpack_from(message, (place or 0) + 4)[2] & 0xFFFFFFFF for place in times)
+        age = now - created & 0xFFFFFFFF if created else 0
         line += f"{'big' if age >= 1000 else f'{age:3}'}/{'big' if hard >= 1000 else f'{hard:<3}'} "
     sides = [_short_address(message, get(kind), interface_name) for kind in (c.EXT_ADDRESS_SRC, c.EXT_ADDRESS_DST)]
     return f"{line}{sides[0]} -> {sides[1]}\n"

@@ -90,7 +90,8 @@ class Exchange:
     def request(self, message: bytes, line: int | None) -> None:
         """Sends a request and prints what its answers deserve; `line` is that of the statement, None outside scripts.
 
-        With -l it does so once a second and never returns. Raises ClientError if the kernel is gone.
+        With -l it does so once a second, until it cannot be sent or is not answered. Raises ClientError if the kernel
+        is gone.
         """
         if self._loud:
             self._request_loudly(message, line)
@@ -124,27 +125,30 @@ class Exchange:
                 output.write(kdebug.message(message) + "\n")
             if self._options.hexadecimal:
                 output.write(kdebug.hexadecimal(message))
-            self._once(message, line)
-            if not self._options.loop:
+            came = self._once(message, line)
+            if not came or not self._options.loop:
                 return
             output.flush()
             sleep(1)
 
-    def _once(self, message: bytes, line: int | None) -> None:
+    def _once(self, message: bytes, line: int | None) -> bool:
+        """One request and its answers; False if none came."""
         if len(message) > LARGEST_BYTES:
             self._output.write_error(f"send: {strerror(ENOBUFS)}\n")
-            return
+            return False
         self._door.send_ahead(message)
         if message[1] in _DUMPS:  # printed while more of it comes
             came = self._answers(line)
             self._report(came, self._door.finish())
-        else:
-            self._finish(line)
+            return came
+        return self._finish(line)
 
-    def _finish(self, line: int | None) -> None:
-        """Does with the answers to the oldest request under way what they deserve."""
+    def _finish(self, line: int | None) -> bool:
+        """Does with the answers to the oldest request under way what they deserve; False if none came."""
         number = self._door.finish()
-        self._report(not number and self._answers(line), number)
+        came = not number and self._answers(line)
+        self._report(came, number)
+        return came
 
     def _report(self, came: bool, number: int) -> None:
         """What to say if no answer came: why the request was refused, or that there is none."""
@@ -192,7 +196,9 @@ class Exchange:
             self._output.write(dump_policy.text(reply, name))
         elif kind == c.SADB_GET:
             self._output.write(dump_sa.text(reply, int(time()), name))
-        elif self._options.dead or dump_sa.state(reply) != c.SASTATE_DEAD:
+        elif not self._options.dead and dump_sa.state(reply) == c.SASTATE_DEAD:
+            return
+        else:
             text = dump_sa.short_text if self._options.loop else dump_sa.text
             self._output.write(text(reply, int(time()), name))
         if self._options.verbose and (kind == c.SADB_DUMP or (kind == c.SADB_X_SPDDUMP and not last)):

@@ -82,8 +82,8 @@ def _lifetime(extension: bytes) -> str:
 
 
 def _address(extension: bytes) -> str:
-    protocol, prefix, reserved = Struct("=BBH").unpack_from(extension, 4)
-    line = f"sadb_address{{ proto={protocol} prefixlen={prefix} reserved=0x{reserved:04x} }}\n"
+    protocol, prefix = extension[4:6]
+    line = f"sadb_address{{ proto={protocol} prefixlen={prefix} reserved=0x{extension[6:8].hex()} }}\n"
     return line + _sockaddr(extension[8:])
 
 

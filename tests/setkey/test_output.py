@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -231,6 +232,21 @@ def test_nothing_was_ever_created() -> None:
     ]
 
 
+def test_numbers_are_unsigned_and_bytes_a_double() -> None:
+    """As FreeBSD's %lu and %.0f print them, also of a lifetime beyond 63 bits and of a clock set back."""
+    largest = (1 << 64) - 1
+    printed = long(
+        association(
+            ext.lifetime(3, addtime=largest, usetime=1 << 63, bytes=(1 << 53) + 1),
+            ext.lifetime(4, addtime=1 << 63, bytes=largest),
+            current=(1, 2, NOW + 5, 0),
+        )
+    )
+    assert f"\tdiff: {largest - 4}(s)\thard: {largest}(s)\tsoft: {1 << 63}(s)\n" in printed
+    assert f"\thard: {1 << 63}(s)\tsoft: 0(s)\n" in printed
+    assert f"\tcurrent: 2(bytes)\thard: {1 << 53}(bytes)\tsoft: {1 << 64}(bytes)\n" in printed
+
+
 def test_hardware_offload() -> None:
     def interface(word: bytes) -> bytes:
         return b"\5\0\x1f\0" + bytes(4) + word.ljust(32, b"\0")
@@ -439,12 +455,12 @@ def request(protocol: int, mode: int, level: int, reqid: int = 0, *sides: str) -
         ),
         pytest.param(
             build(c.SADB_X_SPDDUMP, 0, policies.policy(1, 1, id=2)),
-            "(no selector, probably per-socket policy) \tin none\n\tspid=2 seq=0 pid=0 scope=0 \n\trefcnt=0\n",
+            "(no selector, probably per-socket policy) \n\tin none\n\tspid=2 seq=0 pid=0 scope=0 \n\trefcnt=0\n",
             id="no selector",
         ),
         pytest.param(
             build(c.SADB_X_SPDDUMP, 0, pair()),
-            "10.0.0.1[any] 10.0.0.2[any] any\nno X_POLICY extension.\n",
+            "10.0.0.1[any] 10.0.0.2[any] anyno X_POLICY extension.\n",
             id="no policy",
         ),
         pytest.param(
@@ -483,10 +499,34 @@ def test_policies(message: bytes, text: str) -> None:
             association(addresses=address(5, "10.0.0.1", protocol=0, port=9) + address(6, "10.0.0.2", protocol=0)),
             "0210 esp M 00001000 ???/??? 10.0.0.1[9] -> 10.0.0.2\n",
         ),
+        (association(state=4), "0210 esp #4 00001000 ???/??? #255 10.0.0.1 -> #255 10.0.0.2\n"),
+        (
+            association(ext.lifetime(3, addtime=(1 << 64) - 1), ext.lifetime(4), current=(0, 0, NOW + 5, 0)),
+            "0210 esp M 00001000 big/big #255 10.0.0.1 -> #255 10.0.0.2\n",
+        ),
+        (
+            association(ext.lifetime(3, addtime=(1 << 32) + 7), ext.lifetime(4), current=(0, 0, 0, 0)),
+            "0210 esp M 00001000   0/7   #255 10.0.0.1 -> #255 10.0.0.2\n",
+        ),
+        (raw(address(5, "::1", protocol=0)), "0210 esp? ?        ???/??? ::1 -> ?\n"),
     ],
 )
 def test_short_lines(message: bytes, line: str) -> None:
     assert dump_sa.short_text(message, NOW, name) == line
+
+
+def test_minutes_of_short_lines_are_those_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")  # half an hour off
+    time.tzset()
+    try:
+        assert dump_sa.short_text(association(), NOW, name).startswith("0210 ")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+HEADER = "time p   s spi      ltime   src -> dst\n"
+RECV = "recv: Resource temporarily unavailable\n"
 
 
 class EnoughError(Exception):
@@ -526,7 +566,18 @@ def test_loop(words: list[str], answer: bytes, printed: str, two_seconds: None) 
 
     with pytest.raises(EnoughError):
         main.run(words, Kept(), FakeDoor(lambda request: [answer]).open)  # type: ignore[arg-type]
-    assert "".join(written) == "time p   s spi      ltime   src -> dst\n" + printed
+    assert "".join(written) == HEADER + printed
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(lambda message: 55, "send: No buffer space available\n"), (lambda message: [], RECV)],
+)
+def test_loop_ends_when_a_request_fails(
+    answer: Callable[[bytes], Iterable[bytes] | int], error: str, two_seconds: None
+) -> None:
+    text = "flush; spdflush;"
+    assert setkey("-l", "-e", text, door=FakeDoor(answer)) == (0, HEADER * 2, error * 2)
 
 
 # -v
@@ -640,6 +691,15 @@ def test_verbose_add() -> None:
             "sockaddr{ len=16 family=9 addr=unknown }\n",
         ),
         (
+            ext.address(5, sockaddrs.from_text("10.0.0.1"))[:6]
+            + b"\x12\x34"
+            + bytes.fromhex("100200000a000001")
+            + bytes(8),
+            "sadb_ext{ len=3 type=5(ADDRESS_SRC) }\n"
+            "sadb_address{ proto=255 prefixlen=32 reserved=0x1234 }\n"
+            "sockaddr{ len=16 family=2 addr=10.0.0.1 }\n",
+        ),
+        (
             ext.nat_t_frag(1400) + SA,
             "sadb_ext{ len=1 type=25(NAT_T_FRAG) }\nkdebug_sadb: invalid ext_type 25\n",
         ),
@@ -669,6 +729,7 @@ def test_verbose_dumps_are_followed_by_what_lies_behind() -> None:
     printed = setkey("-vDP", door=dumping(dumped_policy(), dumped_policy())).stdout
     assert printed.count(EMPTY) == 1
     assert not printed.endswith(EMPTY)
+    assert EMPTY not in setkey("-vD", door=dumping(association(state=3))).stdout
 
 
 def test_verbose_script_does_not_show_its_register() -> None:
@@ -743,3 +804,25 @@ def test_monitor_with_unix_time_and_hexadecimal(stamps: None) -> None:
 
 def test_monitor_is_refused() -> None:
     assert setkey("-x", door=FakeDoor(lambda message: 13)) == (1, "", "setkey: send: Permission denied\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "ip"),
+        (1, "icmp"),
+        (4, "ip4"),
+        (41, "ipv6"),
+        (55, "mobile"),
+        (58, "icmp6"),
+        (73, "cphb"),
+        (94, "ipip"),
+        (112, "carp"),
+        (134, "rsvp-e2e-ignore"),
+        (240, "pfsync"),
+        (254, "254"),
+        (255, "any"),
+    ],
+)
+def test_protocols_of_policies_have_freebsds_names(number: int, text: str) -> None:
+    assert dump_policy.upper_text(number, 0, 0) == text

@@ -149,6 +149,13 @@ def test_in_a_script(policy: str, result: Result) -> None:
     assert script(f"spdadd 10.0.0.1 10.0.0.2 any -P{policy};") == result
 
 
+def test_a_request_between_families_is_cut_off() -> None:
+    """Only what is not `ipsec` may have one. Its 52 bytes are no whole units: the last 4 do not travel."""
+    packed = read("out none esp/tunnel/192.0.2.1-2001:db8::1/use").pack()
+    assert packed[:2] == b"\x08\0"
+    assert packed[16:].hex() == "3400320002010000" + A + "1c1c000000000000" + "20010db8" + "00" * 11 + "01"
+
+
 def test_many_requests() -> None:
     """The kernel takes four; setkey sends what was asked for, as far as a message can hold it."""
     door = FakeDoor()
