@@ -161,6 +161,10 @@ class Context:
         """All interfaces in kernel order."""
         return self._list()
 
+    def zones(self, *words: str) -> set[str]:
+        """The names of interfaces, if one of the words has a `%` behind which one may stand."""
+        return {interface["name"] for interface in self.interfaces()} if any("%" in word for word in words) else set()
+
     def interface(self, name: str | None = None) -> Interface | None:
         """One interface as it is now (default: the one at hand), None if there is none of that name."""
         wanted = self.name if name is None else name

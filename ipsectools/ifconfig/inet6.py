@@ -78,7 +78,7 @@ class Inet6(Family):
             if slash:
                 self.take_prefixlen(context, length)
                 word = name
-        setattr(request, slot, names.inet6_address(word))
+        setattr(request, slot, names.inet6_address(word, context.zones(word)))
 
     def take_prefixlen(self, context: Context, word: str) -> None:
         length = strtol(word)

@@ -31,7 +31,7 @@ def _set_tunnel(context: Context, keyword: Keyword, source: str, destination: st
     if not family.tunnel_operation:
         warn(f"address family {family.name} does not support tunnel setup", NO_ERROR)
         return
-    zones = {interface["name"] for interface in context.interfaces()} if "%" in source + destination else ()
+    zones = context.zones(source, destination)
     try:
         source_family, src = names.endpoint(source, zones)
         destination_family, dst = names.endpoint(destination, zones)

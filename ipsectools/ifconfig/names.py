@@ -10,7 +10,7 @@ import os
 from _socket import AF_INET, AF_INET6
 
 from ipsectools.ifconfig.errors import fatal
-from ipsectools.ifconfig.numbers import strtoul
+from ipsectools.ifconfig.numbers import UINT_MAX, strtoul
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,16 +112,32 @@ def _network_address(text: str) -> bytes | None:
     return number.to_bytes(4, "big")
 
 
-def inet6_address(word: str) -> str:
-    """An IPv6 address (a zone is accepted and dropped), as text."""
-    bare = word.partition("%")[0]
-    numeric = inet6_numeric(bare)
-    if numeric is not None:
-        return numeric
+def inet6_address(word: str, interfaces: Collection[str]) -> str:
+    """An IPv6 address (a zone that there is, see `endpoint`, is accepted and dropped), as text."""
     try:
-        return lookup(word, AF_INET6)[1].partition("%")[0]
+        numeric = _scoped(word, interfaces)
+        return (lookup(word, AF_INET6)[1] if numeric is None else numeric).partition("%")[0]
     except Unresolved:
         raise fatal(f"{word}: bad value") from None
+
+
+def _scoped(word: str, interfaces: Collection[str]) -> str | None:
+    """A numeric IPv6 address, with the zone if it is one of those that need one; None if it is no such address.
+
+    Raises Unresolved for a zone that is none: neither one of `interfaces` nor a number; the kernel judges the number.
+    """
+    address, percent, zone = word.partition("%")
+    numeric = inet6_numeric(address)
+    if numeric is None or not percent:
+        return numeric
+    if zone.isascii() and zone.isdecimal():
+        index, _ = strtoul(zone, 10)
+        if index > UINT_MAX:
+            raise Unresolved(_NO_NAME)
+        zone = str(index or "")
+    elif zone not in interfaces or not is_link_local(numeric):
+        raise Unresolved(_NO_NAME)
+    return f"{numeric}%{zone}" if zone and is_link_local(numeric) else numeric
 
 
 def inet6_numeric(word: str) -> str | None:
@@ -152,16 +168,11 @@ def endpoint(word: str, interfaces: Collection[str]) -> tuple[int, str]:
 
     A zone is an interface's name (one of `interfaces`) or an index; the kernel judges the index.
     """
-    address, percent, zone = word.partition("%")
-    numeric = inet6_numeric(address)
-    if numeric is None:
-        packed = inet_aton(word)
-        return (AF_INET, _socket.inet_ntoa(packed)) if packed is not None else lookup(word, AF_INET_ANY)
-    if not percent:
+    numeric = _scoped(word, interfaces)
+    if numeric is not None:
         return AF_INET6, numeric
-    if not zone.isdecimal() and not (zone in interfaces and is_link_local(numeric)):
-        raise Unresolved(_NO_NAME)
-    return AF_INET6, f"{numeric}%{zone}" if is_link_local(numeric) else numeric
+    packed = inet_aton(word)
+    return (AF_INET, _socket.inet_ntoa(packed)) if packed is not None else lookup(word, AF_INET_ANY)
 
 
 AF_INET_ANY = 0

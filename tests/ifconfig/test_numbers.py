@@ -212,7 +212,7 @@ class TestNameService:
 
         monkeypatch.setattr(names._socket, "getaddrinfo", getaddrinfo)
         with pytest.raises(Fatal, match=r"^x.y: bad value$"):
-            names.inet6_address("x\udcffy")
+            names.inet6_address("x\udcffy", ())
 
     @pytest.mark.parametrize(
         ("text", "address"), [("127", b"\x7f\0\0\0"), ("192.168", b"\xc0\xa8\0\0"), ("0.0.0.0", bytes(4))]

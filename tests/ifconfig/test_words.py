@@ -193,6 +193,7 @@ def test_flags(door: FakeDoor, word: str, to_set: int, to_clear: int) -> None:
         ("tunnel 2001:DB8:0::1 six.example", ("2001:db8::1", "2001:db8::6")),
         ("tunnel fe80::1%ipsec0 fe80::2%3", ("fe80::1%ipsec0", "fe80::2%3")),
         ("tunnel 2001:db8::1%3 ::", ("2001:db8::1", "::")),
+        ("tunnel fe80::1%0 fe80::2%007", ("fe80::1", "fe80::2%7")),
     ],
 )
 def test_tunnel_endpoints(door: FakeDoor, words: str, arguments: tuple[str, str]) -> None:
