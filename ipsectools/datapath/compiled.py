@@ -137,6 +137,7 @@ class LinuxDriver(_Driver):
         self._settings = Settings()
         self._threads: list[threading.Thread] = []
         self._workers = workers
+        self._core.split = os.environ.get("IPSECTOOLS_THREADS") == "split"
         for number in range(workers):
             self._core.set_sockets(number, *self._open_sockets(number, workers), self._bell)
         with suppress(OSError):

@@ -113,6 +113,17 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
     return result;
 }
 
+/* Ports of NAT-T SAs belong to ipsecd until an IKE daemon asks for them with SO_REUSEPORT: which is done here for one that does not. */
+int bind(int fd, const struct sockaddr *address, socklen_t length) {
+    int result = REAL(bind)(fd, address, length);
+    if (result == 0 || errno != EADDRINUSE || !getenv("IPSECTOOLS_PFKEY")) return result;
+    int type = 0, yes = 1;
+    socklen_t type_length = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) == 0 && type == SOCK_DGRAM)
+        REAL(setsockopt)(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
+    return REAL(bind)(fd, address, length);
+}
+
 /* Takes the acknowledgements at the head of the queue out of it. */
 static void swallow_acks(int fd) {
     char head[ACK_LENGTH + 1];

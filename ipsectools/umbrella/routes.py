@@ -56,7 +56,7 @@ class Flow:
 
 def find(flow: Flow) -> Route | str:
     """The route of this host's Linux, or why there is none (Linux's words)."""
-    from ipsectools.host.linux.packets import path_mtu
+    from ipsectools.host.linux.sockets import path_mtu
     from ipsectools.host.linux.rtnetlink import freebsd_name
 
     family = socket.AF_INET6 if ":" in flow.destination else socket.AF_INET

@@ -243,12 +243,12 @@ class LinuxHost:
     # packets
 
     def open_tun(self, name: str) -> Tun:
-        from ipsectools.host.linux.packets import LinuxTun
+        from ipsectools.host.linux.tun import LinuxTun
 
         return LinuxTun(rtnetlink.linux_name(name))
 
     def open_wire(self) -> Wire:
-        from ipsectools.host.linux.packets import LinuxWire
+        from ipsectools.host.linux.wire import LinuxWire
 
         return LinuxWire()
 
