@@ -132,7 +132,7 @@ cdef extern from "workers.h" nogil:
 
     ctypedef struct worker:
         c_engine *engine
-        int number, epoll, raw4, raw4_df, raw6
+        int number, epoll, raw4, raw4_df, raw6, call
         stats stats
         random_pool random
         outgoing batch[64]
@@ -152,7 +152,8 @@ cdef extern from "workers.h" nogil:
         c_tables tables
         c_hooks hooks
         void *owner
-        int in_memory, coalesce, stopping
+        int (*turn)(worker *) noexcept
+        int in_memory, coalesce, stopping, split
         uint8_t tos4[256]
         uint8_t tos6[256]
         uint8_t oerrors[64]
@@ -182,7 +183,9 @@ cdef extern from "workers.h" nogil:
     void flush_flows(worker *, int)
     int watch(worker *, int, int, uint32_t)
     void unwatch(worker *, int)
-    void run_worker(worker *)
+    int pair_workers(worker *, worker *)
+    void run_both(worker *)
+    void run_lent(worker *)
     int turn_worker(worker *)
 
 

@@ -21,6 +21,7 @@ class Core:
     relief: Callable[[], None] | None
     joined: Callable[[int, bytes, bytes], None] | None
     stopping: bool
+    split: bool
     coalesce: bool
     def __init__(self, wire: Any, events: Events, *, in_memory: bool, workers: int = 1) -> None: ...
     @property

@@ -179,6 +179,7 @@ cdef class Core:
         self.workers = workers
         self.e.owner = <void *>self
         self.e.in_memory = in_memory
+        self.e.turn = turn_worker
         self.e.coalesce = not in_memory
         self.e.hooks.event = _on_event
         self.e.hooks.relief = _on_relief
@@ -191,6 +192,8 @@ cdef class Core:
         for n in range(workers):
             self.out[n] = self._worker(n)
             self.into[n] = self._worker(n)
+            if pair_workers(self.out[n], self.into[n]):
+                raise MemoryError
         self._targets = {}
         self._inbound = {}
         self._outbound = {}
@@ -207,7 +210,7 @@ cdef class Core:
         w.engine = self.e
         w.number = number
         w.epoll = epoll_create1(EPOLL_CLOEXEC)
-        w.raw4 = w.raw4_df = w.raw6 = -1
+        w.raw4 = w.raw4_df = w.raw6 = w.call = -1
         return w
 
     def __dealloc__(self):
@@ -223,6 +226,7 @@ cdef class Core:
             for w in (<size_t>self.out[n], <size_t>self.into[n]):
                 if w:
                     close((<worker *><size_t>w).epoll)
+                    close((<worker *><size_t>w).call)
                     free(<void *><size_t>w)
         pthread_rwlock_destroy(&self.e.tables.lock)
         free(self.out)
@@ -443,10 +447,13 @@ cdef class Core:
     # -- packets ---------------------------------------------------------------------------------------------------
 
     def run(self, int number, bint outward):
-        """Runs a worker in the calling thread until `stopping` is set and the bell rung."""
+        """Runs one of a pair of threads until `stopping` is set and the bell rung: both of a number have to run."""
         cdef worker *w = self.out[number] if outward else self.into[number]
         with nogil:
-            run_worker(w)
+            if outward:
+                run_lent(w)
+            else:
+                run_both(w)
 
     def turn(self):
         """What is ready now, once; how many descriptors had something."""
@@ -463,6 +470,15 @@ cdef class Core:
     @stopping.setter
     def stopping(self, bint value):
         self.e.stopping = value
+
+    @property
+    def split(self):
+        """Whether each direction has its thread also while traffic is light."""
+        return bool(self.e.split)
+
+    @split.setter
+    def split(self, bint value):
+        self.e.split = value
 
     @property
     def coalesce(self):

@@ -56,7 +56,10 @@ struct engine;
 
 typedef struct worker {
     struct engine *engine;
+    struct worker *other; /* of the other direction */
     int number, epoll, raw4, raw4_df, raw6, impatient;
+    int call, lent, active; /* see workers.h */
+    u64 for_other;          /* ns of this thread spent for the other direction */
     stats stats;
     random_pool random;
     outgoing batch[BATCH];
@@ -87,7 +90,8 @@ typedef struct engine {
     tables tables;
     hooks hooks;
     void *owner; /* the Python object */
-    int in_memory, coalesce, stopping;
+    int (*turn)(worker *w); /* one turn of a direction */
+    int in_memory, coalesce, stopping, split; /* split: a thread each way also for light traffic */
     u8 tos4[256], tos6[256], oerrors[DROP_COUNT]; /* oerrors: the drop is an output error of the interface */
     u64 generation;
 } engine;
@@ -139,6 +143,8 @@ static int wait_for_numbers(worker *w, u64 *deadline)
     } else {
         struct timespec pause = {0, 300000};
         nanosleep(&pause, NULL);
+        if (w->other && !w->other->active && !__atomic_load_n(&w->lent, __ATOMIC_ACQUIRE))
+            e->turn(w->other); /* this thread moves both ways: the other one goes on meanwhile */
     }
     pthread_rwlock_rdlock(&e->tables.lock);
     return 1;
