@@ -28,11 +28,13 @@ def dotted(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-def broadcast(entry: dict[str, Any]) -> str | None:
-    """The broadcast address of an address on a BROADCAST interface.
+def broadcast(entry: dict[str, Any], flags: int) -> str | None:
+    """The broadcast address that belongs to an address of an interface with these flags.
 
     Linux keeps none for networks of one or two hosts; FreeBSD's rule gives those one, too (RFC 3021 for /31).
     """
+    if not flags & BROADCAST:
+        return None
     if entry["broadcast"] is None and entry["prefixlen"] >= 31:
         return "255.255.255.255" if entry["prefixlen"] == 31 else str(entry["address"])
     known: str | None = entry["broadcast"]
@@ -74,7 +76,7 @@ class Inet(Family):
                 mask = f" netmask {dotted(netmask(prefixlen))}"
             else:
                 mask = f" netmask {netmask(prefixlen):#x}"
-            everybody = broadcast(entry) if flags & BROADCAST else None
+            everybody = broadcast(entry, flags)
             broadcast_text = f" broadcast {everybody}" if everybody else ""
             yield f"inet {name or address}{peer}{mask}{broadcast_text}"
 

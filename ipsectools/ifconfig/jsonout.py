@@ -65,7 +65,7 @@ def _interface(interface: Interface, family: Family | None) -> dict[str, Any]:
     if wanted in (None, "link"):
         result["link-address"] = interface["lladdr"]
     if wanted in (None, "inet"):
-        result["inet"] = [_inet(entry) for entry in interface["inet"]]
+        result["inet"] = [_inet(entry, interface["flags"]) for entry in interface["inet"]]
     if wanted in (None, "inet6"):
         result["inet6"] = [_inet6(entry) for entry in interface["inet6"]]
         result["nd6"] = None if interface["nd6"] is None else _bits(interface["nd6"], nd6.NAMES)
@@ -82,13 +82,13 @@ def _interface(interface: Interface, family: Family | None) -> dict[str, Any]:
     return result
 
 
-def _inet(entry: dict[str, Any]) -> dict[str, Any]:
+def _inet(entry: dict[str, Any], interface_flags: int) -> dict[str, Any]:
     return {
         "address": entry["address"],
         "peer": entry["peer"],
         "prefix-length": entry["prefixlen"],
         "netmask": inet.dotted(inet.netmask(entry["prefixlen"])),
-        "broadcast": entry["broadcast"],
+        "broadcast": inet.broadcast(entry, interface_flags),
     }
 
 

@@ -129,6 +129,12 @@ def test_one_family() -> None:
     assert [each["name"] for each in parsed("ifconfig -a --json ether")["interface"]] == ["em0"]
 
 
+def test_broadcast_address_is_that_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = {"address": "192.0.2.9", "peer": None, "prefixlen": 32, "broadcast": None}
+    install(monkeypatch, FakeDoor({**ETHERNET, "inet": [address]}))
+    assert parsed("ifconfig --json em0")["interface"][0]["inet"][0]["broadcast"] == "192.0.2.9"
+
+
 def test_names() -> None:
     assert parsed("ifconfig --json -l") == parsed("ifconfig -l --json") == {"name": ["em0", "ipsec0"]}
     assert parsed("ifconfig -l inet --json") == {"name": ["ipsec0"]}
