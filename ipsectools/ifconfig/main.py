@@ -72,7 +72,7 @@ def _run(context: Context, arguments: Sequence[str]) -> None:
         raise UsageError
     if options.up_only and options.down_only:
         raise UsageError
-    words = _take_trailing_output_words(context, words)
+    words = _take_trailing_style(context, words)
     if not options.list_names and not words:
         options.all = True
     if options.all or options.list_names:
@@ -116,9 +116,11 @@ def _read_flags(context: Context, arguments: Sequence[str]) -> Sequence[str]:
 
             jail.attach(value)
         elif letter == "C":
+            _take_trailing_style(context, arguments[parser.index - 1 :])
             _list_cloners(context)
         elif letter == "g":
             if not options.all:
+                _take_trailing_style(context, arguments[parser.index - 1 :])
                 _list_members(context, value)
             options.want_group = value
         elif letter == "G":
@@ -143,7 +145,7 @@ def _choose_style(context: Context, style: str) -> None:
     context.options.pretty = bool(modifiers)
 
 
-def _take_trailing_output_words(context: Context, words: Sequence[str]) -> Sequence[str]:
+def _take_trailing_style(context: Context, words: Sequence[str]) -> Sequence[str]:
     """Takes `--json` or `--libxo STYLE` behind the words of a listing, where users of netstat(1) write it, too."""
     rest: Sequence[str] = words
     style = ""

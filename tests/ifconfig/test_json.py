@@ -138,8 +138,9 @@ def test_broadcast_address_is_that_of_the_text(monkeypatch: pytest.MonkeyPatch) 
 def test_names() -> None:
     assert parsed("ifconfig --json -l") == parsed("ifconfig -l --json") == {"name": ["em0", "ipsec0"]}
     assert parsed("ifconfig -l inet --json") == {"name": ["ipsec0"]}
-    assert parsed("ifconfig --json -C") == {"cloner": ["ipsec", "lo"]}
-    assert parsed("ifconfig --json -g ipsec") == {"member": ["ipsec0"]}
+    assert parsed("ifconfig --json -C") == parsed("ifconfig -C --json") == {"cloner": ["ipsec", "lo"]}
+    assert parsed("ifconfig --json -g ipsec") == parsed("ifconfig -g ipsec --libxo json") == {"member": ["ipsec0"]}
+    assert run("ifconfig -g --json") == ok("ipsec0\n")  # the name of a group
 
 
 def test_styles() -> None:
