@@ -59,7 +59,8 @@ class Resolver:
         if found is None:
             found = self._read_numeric(host)
         if not found or family not in (0, found[0][1]):
-            if numeric_only:
+            # What has a colon is no name; and a zone that this kernel does not know, the host must not know for it.
+            if numeric_only or (":" in host and not found):
                 raise ResolverError(NO_NAME)
             found = _look_up(host, family)
         if not port:

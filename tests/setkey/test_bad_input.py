@@ -84,6 +84,12 @@ def test_a_script_that_ends_in_mid_statement() -> None:
         assert len(door.sent) == 1
 
 
+def test_zones_of_the_host_are_not_those_of_the_kernel() -> None:
+    """`lo` is Linux's name for what the emulated kernel has as `lo0`."""
+    assert script("get fe80::1%lo fe80::2 esp 5;") == failing(1, "Name does not resolve at [fe80::1%lo]")
+    assert script("get fe80::1%lo0 fe80::2 esp 5;").status == 0
+
+
 # The command as a process, with an emulated kernel of its own
 
 LAUNCH = Path(__file__).parents[2] / "ipsectools" / "launch.py"
