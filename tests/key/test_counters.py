@@ -451,3 +451,33 @@ def test_statistics_are_saved_bit_by_bit(client: Client, monkeypatch: pytest.Mon
         driver.tick()
         unsaved.append(sum(sa.saved_packets != 7 for sa in driver.engine.sad.by_spi.values()))
     assert unsaved == [7, 4, 1, 0, 0]
+
+
+def test_an_sa_that_ends_in_the_second_in_which_it_moved_leaves_no_counters(client: Client) -> None:
+    """Else the next SA with its number begins with them after a restart."""
+    driver = client.driver
+    client.ask(add(extra=ext.lifetime(3, bytes=10) + ext.lifetime(4, bytes=5)))
+    sa = sa_of(client)
+    sa.traffic.packets, sa.traffic.bytes = 3, 30
+    driver.tick()
+    assert driver.engine.sad.by_spi == {}
+    assert list(driver.store.rows(TRAFFIC)) == []
+
+
+def test_counters_of_no_sa_are_removed_at_the_start(client: Client) -> None:
+    """As an earlier ipsecd may have left them."""
+    driver = client.driver
+    client.ask(add())
+    sa = sa_of(client)
+    sa.traffic.packets = 3
+    driver.tick()
+    (row,) = driver.store.rows(TRAFFIC)
+    client.ask(build(SADB_FLUSH, 0))
+    driver.store.put(TRAFFIC, row)
+    driver.store.commit()
+    driver.restart(clean=False)
+    client = driver.client()
+    client.ask(add())
+    assert sa_of(client).id == sa.id
+    driver.restart(clean=False)
+    assert sa_of(driver.client()).traffic.packets == 0

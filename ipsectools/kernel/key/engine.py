@@ -191,15 +191,17 @@ class KeyEngine:
             if sa is None:
                 sa = SecurityAssociation(id, row[2], head)
                 fill_sa(sa, row)
-                self.counters.restore(sa, traffic.get(id))
+                self.counters.restore(sa, traffic.pop(id, None))
             else:
                 sa.head = head
                 sa.deadline = None
                 fill_sa(sa, row)
-                self.counters.keep(sa, traffic.get(id))
+                self.counters.keep(sa, traffic.pop(id, None))
             sad.link(sa)
             serial = max(serial, id, sa.order // ORDER_STEP)
         sad.serial = serial
+        for id in traffic:  # of no SA: the next one with that id must not begin with these counters
+            self.store.delete(TRAFFIC, id)
 
     def save_traffic(self, now: float, *, clean: bool = False) -> None:
         """Writes the counters that moved: some of them, or (`clean`, when nothing moves any more) all, exactly."""

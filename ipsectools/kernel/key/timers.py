@@ -133,7 +133,7 @@ def _expire_sas(engine: KeyEngine, now: int) -> None:
     for sa in moved:
         engine.timers.watch(sa)
     _fire(engine, engine.timers.due(now), now)
-    engine.counters.save(moved)
+    engine.counters.save([sa for sa in moved if sa.state != SASTATE_DEAD])
     for head in empty_before:
         sad.remove_head(head)
         engine.store.delete(HEADS, head.id)
