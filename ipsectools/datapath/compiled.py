@@ -9,6 +9,7 @@ from contextlib import nullcontext, suppress
 
 from ipsectools.datapath import _fast
 from ipsectools.datapath.tables import Settings
+from ipsectools.datapath.threads import settle_in
 from ipsectools.host.linux import sockets
 from ipsectools.host.linux.encap import EncapSockets
 from ipsectools.host.linux.inject import Injector
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from ipsectools.host.linux.encap import EncapSocket
 
 MOST_WORKERS = 8
-NICE = -10
-"""Of the threads that move packets: on a busy machine what arrives must not wait for a time slice of others."""
 
 
 class _Driver:
@@ -125,7 +124,10 @@ class MemoryDriver(_Driver):
 
 
 class LinuxDriver(_Driver):
-    """For Linux: super-packets on TUN devices, raw and UDP sockets in batches, one or more threads each way."""
+    """For Linux: super-packets on TUN devices, raw and UDP sockets in batches, one or more pairs of threads.
+
+    `IPSECTOOLS_THREADS=split` in the environment keeps a thread for each direction also while traffic is light.
+    """
 
     def __init__(self, events: Events) -> None:
         workers = max(1, min(len(os.sched_getaffinity(0)) // 2, MOST_WORKERS))
@@ -217,8 +219,7 @@ class LinuxDriver(_Driver):
                 thread.start()
 
     def _run(self, number: int, outward: bool) -> None:
-        with suppress(OSError):  # without CAP_SYS_NICE packets wait their turn like everybody
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        settle_in()
         self._core.run(number, outward)
 
     def stop(self) -> None:

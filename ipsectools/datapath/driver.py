@@ -8,6 +8,7 @@ import threading
 
 from ipsectools.datapath.gate import Gate
 from ipsectools.datapath.plain import PlainCore
+from ipsectools.datapath.threads import settle_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class PlainDriver:
             os.eventfd_write(self._bell, 1)
 
     def _run(self, budget: int) -> None:
+        settle_in()
         while not self._stopping:
             with self._gate:
                 poll = select.epoll()
@@ -143,15 +145,15 @@ class PlainDriver:
         """One wait and what came of it; True if there are other descriptors now."""
         ready = poll.poll()
         with self._gate:
-            from_wire = False
+            from_wire: set[int] = set()
             for fd, happened in ready:
                 if fd == self._bell:
                     os.eventfd_read(fd)
                     return True
                 if fd not in tuns:
-                    from_wire = True
+                    from_wire.add(fd)
                 elif not self._core.read_tun(tuns[fd], budget) and happened & select.EPOLLERR:
                     poll.unregister(fd)  # the device was destroyed; its interface goes next
             if from_wire:
-                self._core.read_wire(budget)
+                self._core.read_wire(budget, from_wire)
         return False

@@ -21,7 +21,7 @@ from ipsectools.wire import icmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from ipsectools.datapath.events import Events
     from ipsectools.esp.opening import Opened
@@ -259,9 +259,10 @@ class PlainCore(Tables):
 
     # -- in --------------------------------------------------------------------------------------------------------
 
-    def read_wire(self, budget: int) -> int:
-        """Moves up to `budget` packets of each socket from the wire to the devices; how many there were."""
-        packets = self._wire.receive(budget)
+    def read_wire(self, budget: int, ready: Collection[int] = ()) -> int:
+        """Moves up to `budget` packets of each socket, or of those that are `ready`, from the wire to the devices; how
+        many there were."""
+        packets = self._wire.receive(budget, ready)
         if packets:
             self.inbound(packets)
         return len(packets)

@@ -174,8 +174,10 @@ class Wire(Protocol):
     def send(self, packets: Sequence[OuterPacket]) -> list[int]:
         """Sends what it can; one FreeBSD errno (0: sent) per packet."""
 
-    def receive(self, limit: int) -> list[OuterPacket]:
-        """Up to `limit` datagrams that arrived: ESP of both families, and ESP in UDP on the ports in `encap`."""
+    def receive(self, limit: int, ready: Collection[int] = ()) -> list[OuterPacket]:
+        """Up to `limit` datagrams that arrived: ESP of both families, and ESP in UDP on the ports in `encap`.
+
+        `ready`: the descriptors that have something; empty: all are looked at."""
 
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
         """The local (address, port) pairs on which UDP-encapsulated ESP is expected from now on."""

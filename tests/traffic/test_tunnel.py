@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
+from pathlib import Path
 
 import pytest
 
+from ipsectools.datapath import core_status
 from ipsectools.lab.capture import Capture
 from ipsectools.lab.flow import Counters, tcp_stream
 from ipsectools.lab.host import Host
@@ -77,11 +80,55 @@ def test_all_payload_sizes_in_one_flood(hosts: Pair, family: str) -> None:
         assert_sequences(capture.esp())
 
 
-@pytest.mark.parametrize("core", ["auto", "python"])
-def test_twenty_thousand_packets_each_way_in_order(hosts: Pair, core: str) -> None:
+def switches(host: Host, thread: str) -> int:
+    """How often a thread of the host's ipsecd has gone to sleep."""
+    (pid,) = host.processes("ipsecd")
+    for path in Path(host.path(f"/proc/{pid}/task")).iterdir():
+        if (path / "comm").read_text().strip() == thread:
+            found = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", (path / "status").read_text(), re.MULTILINE)
+            assert found is not None
+            return int(found[1])
+    raise AssertionError(f"no thread {thread}")
+
+
+@pytest.mark.skipif(core_status()[0] != "compiled", reason="the compiled core was not built")
+@pytest.mark.parametrize("threads", ["auto", "split"])
+def test_one_thread_moves_a_packet_and_its_answer(hosts: Pair, threads: str) -> None:
+    """While traffic is light the thread of the way out sleeps; `split` is for comparison, and for tests of both."""
+    a, b = hosts
+    for host in hosts:
+        host.environment["IPSECTOOLS_THREADS"] = threads
+    tunnel(a, b, GCM)
+    before = switches(b, "esp-out-0")
+    assert ping(a, INNER["inet"][1], count=50)
+    woken = switches(b, "esp-out-0") - before
+    assert woken == 0 if threads == "auto" else woken >= 2, woken
+
+
+@pytest.mark.skipif(core_status()[0] != "compiled", reason="the compiled core was not built")
+def test_a_direction_that_passes_from_thread_to_thread(hosts: Pair) -> None:
+    """Bursts with pauses in which the way out is given back each time: nothing is lost, or sent with a used number."""
+    a, b = hosts
+    for host in hosts:
+        host.environment["IPSECTOOLS_THREADS"] = "split"
+    with Capture(a) as capture:
+        tunnel(a, b, GCM, more="-r 64")
+        with Counters(a, INNER["inet"][0], b, INNER["inet"][1], size=200) as counters:
+            for _ in range(40):
+                counters.run(25, burst=25)
+                time.sleep(0.015)
+            assert counters.forth.complete, counters.forth
+            assert counters.back.complete, counters.back
+        assert tcp_stream(a, b, INNER["inet"][1], 3_000_000)
+        assert_sequences(capture.esp())
+
+
+@pytest.mark.parametrize(("core", "threads"), [("auto", "auto"), ("auto", "split"), ("python", "auto")])
+def test_twenty_thousand_packets_each_way_in_order(hosts: Pair, core: str, threads: str) -> None:
     a, b = hosts
     for host in hosts:
         host.environment["IPSECTOOLS_CORE"] = core
+        host.environment["IPSECTOOLS_THREADS"] = threads
     tunnel(a, b, GCM, more="-r 64")
     with Counters(a, INNER["inet"][0], b, INNER["inet"][1], size=512) as counters:
         counters.run(20_000, burst=40)

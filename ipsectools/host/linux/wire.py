@@ -14,7 +14,7 @@ from ipsectools.host.linux.inject import Injector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ipsectools.host.linux.encap import Endpoint
 
@@ -114,14 +114,18 @@ class LinuxWire:
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
-    def receive(self, limit: int) -> list[OuterPacket]:
+    def receive(self, limit: int, ready: Collection[int] = ()) -> list[OuterPacket]:
         packets: list[OuterPacket] = []
         for sock in self._receivers:
+            if ready and sock.fileno() not in ready:
+                continue
             if sock.family == socket.AF_INET:
                 self._receive4(sock, limit, packets)
             else:
                 self._receive6(sock, limit, packets)
         for endpoint in self._encap:
+            if ready and endpoint.sock.fileno() not in ready:
+                continue
             try:
                 for _ in range(limit):
                     packets.extend(endpoint.receive())

@@ -9,7 +9,7 @@ from ipsectools.errno import EMSGSIZE, ENXIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from ipsectools.host.api import Link, OuterPacket
 
@@ -141,7 +141,7 @@ class SimulatedWire:
             results.append(0)
         return results
 
-    def receive(self, limit: int) -> list[OuterPacket]:
+    def receive(self, limit: int, ready: Collection[int] = ()) -> list[OuterPacket]:
         self._bell.quiet()
         packets = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         if self._waiting:
