@@ -163,7 +163,8 @@ static int sa_prepare(sa *a)
         a->cipher = EVP_CIPHER_CTX_new();
         if (!a->cipher || EVP_CipherInit_ex(a->cipher, sa_cipher(a), NULL, a->key, NULL, a->outbound) != 1)
             return -1;
-        EVP_CIPHER_CTX_set_padding(a->cipher, 0);
+        if (a->enc == ENC_CBC) /* others have none, and would set it anew with every packet */
+            EVP_CIPHER_CTX_set_padding(a->cipher, 0);
     }
     if (!a->aead && a->auth && a->auth != AUTH_NULL)
         hmac_prepare(a->auth, a->auth_key, (size_t)a->auth_key_length, &a->inner, &a->outer);
