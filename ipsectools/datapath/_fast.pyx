@@ -5,6 +5,7 @@ waits for the GIL inside a batch.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_SetFromErrno
 from libc.errno cimport EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENOBUFS
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -193,7 +194,7 @@ cdef class Core:
             self.out[n] = self._worker(n)
             self.into[n] = self._worker(n)
             if pair_workers(self.out[n], self.into[n]):
-                raise MemoryError
+                PyErr_SetFromErrno(OSError)
         self._targets = {}
         self._inbound = {}
         self._outbound = {}

@@ -177,8 +177,7 @@ class LinuxDriver(_Driver):
 
     def _set_ttl(self, sock: socket.socket) -> None:
         ipv4 = sock.family == socket.AF_INET
-        # Linux sends nothing with a TTL of 0, which FreeBSD would: as good as 1, since no router passes it on.
-        sockets.set_header_fields(sock, 0, max(1, self._settings.ttl if ipv4 else self._settings.hlim))
+        sockets.set_header_fields(sock, 0, self._settings.ttl if ipv4 else self._settings.hlim)
 
     def set_interface(self, interface: Interface) -> None:
         devices: dict[int, OffloadTun] = self._core.devices

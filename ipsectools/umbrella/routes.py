@@ -56,8 +56,8 @@ class Flow:
 
 def find(flow: Flow) -> Route | str:
     """The route of this host's Linux, or why there is none (Linux's words)."""
-    from ipsectools.host.linux.sockets import path_mtu
     from ipsectools.host.linux.rtnetlink import freebsd_name
+    from ipsectools.host.linux.sockets import path_mtu
 
     family = socket.AF_INET6 if ":" in flow.destination else socket.AF_INET
     bits = 128 if family == socket.AF_INET6 else 32

@@ -1,4 +1,4 @@
-"""The compiled core with sockets of Linux's, where that is another thing than in memory."""
+"""The cores with sockets of Linux's, where that is another thing than in memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.traffic
-def test_the_outer_ttl_may_be_any_number(hosts: tuple[Host, Host]) -> None:
+@pytest.mark.parametrize("core", ["auto", "python"])
+def test_the_outer_ttl_may_be_any_number(hosts: tuple[Host, Host], core: str) -> None:
     """FreeBSD takes 0, with which Linux sends nothing: 1 goes as far."""
     a, b = hosts
+    a.environment["IPSECTOOLS_CORE"] = core
     tunnel(a, b, CBC_SHA256)
     for value, sent in ((0, 1), (255, 255)):
         answer = a.run("sysctl", f"net.inet.ip.ttl={value}").output

@@ -79,7 +79,10 @@ def deafen(sock: socket.socket, address: str) -> None:
 
 
 def set_header_fields(sock: socket.socket, tos: int, ttl: int) -> None:
-    """TOS/traffic class and TTL/hop limit of what the socket sends from now on."""
+    """TOS/traffic class and TTL/hop limit of what the socket sends from now on.
+
+    Linux sends nothing with a TTL of 0, which FreeBSD would: as good as 1, since no router passes it on."""
+    ttl = max(1, ttl)
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
