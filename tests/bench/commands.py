@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ipsectools.lab.host import CHECKOUT, CommandError, Host, LabError
 from ipsectools.lab.network import reason_without_packets
 from tests.bench import machine
-from tests.bench.loads import Loads
+from tests.bench.loads import Failed, Loads
 from tests.bench.peers import CIPHERS, DEFAULT_MTU, ours
 from tests.bench.processes import TICKS, all_times, family, memory
 from tests.bench.report import Report
@@ -227,7 +228,12 @@ def show(report: Report, figure: Figure) -> None:
 
 def main(words: list[str]) -> int:
     arguments = parse(words)
-    reason = reason_without_packets() if os.geteuid() == 0 else "needs root"
+    if os.geteuid() != 0:
+        reason: str | None = "needs root"
+    elif "scale" in (arguments.parts or PARTS) and shutil.which("ping") is None:
+        reason = "ping not installed"
+    else:
+        reason = reason_without_packets()
     if reason is not None:
         print(f"bench-cli: {reason}", file=sys.stderr)
         return 1
@@ -245,7 +251,7 @@ def main(words: list[str]) -> int:
             for figure in parts[part]():
                 show(report, figure)
                 rows.append({"part": part, "load": machine.load(), **figure._asdict(), "met": figure.met})
-        except (LabError, CommandError, OSError) as error:
+        except (Failed, LabError, CommandError, OSError) as error:
             report.verdict(f"{part}: {error}", False)
             rows.append({"part": part, "error": str(error)})
     report.note(machine.in_words(described, f"{machine.load():.1f}"))
