@@ -136,6 +136,7 @@ class Lexer:
         "_policy",
         "_position",
         "_read",
+        "_words",
         "illegal",
         "kinds",
         "line",
@@ -148,6 +149,7 @@ class Lexer:
         self._position = 0
         self._end_of_input = False
         self._policy = False
+        self._words = _KEYWORDS  # what words mean now: after -E and -A, algorithms too
         self.kinds: list[str] = []
         self.texts: list[str] = []
         self.illegal = ""
@@ -165,6 +167,7 @@ class Lexer:
         self.texts.clear()
         self._lines.clear()
         self._ends.clear()
+        self._words = _KEYWORDS
         self._base = self._position
         self._first_line = self.line
 
@@ -208,7 +211,7 @@ class Lexer:
         ends = self._ends
         buffer = self._buffer
         near_end = len(buffer) - _LONGEST_OPTION
-        words = _WORDS_AFTER.get(kinds[-1], _KEYWORDS) if kinds else _KEYWORDS
+        words = self._words
         position = self._position
         result = MORE
         quoted_lines = 0
@@ -252,6 +255,7 @@ class Lexer:
                 break
         self.line += buffer.count("\n", self._position, position) - quoted_lines
         self._position = position
+        self._words = words
         if result == -1:
             return self._scan()
         return END if result == MORE and self._end_of_input else result

@@ -124,6 +124,11 @@ def test_shown() -> None:
     assert tokens('-P in"x"')[0][-1][3] == "in"
 
 
+def test_algorithms_are_known_however_the_input_arrives() -> None:
+    text = "-E flush null ;"
+    assert tokens(text) == tokens(*text)
+
+
 PIECES = [
     "flush",
     "add",
