@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -34,3 +36,33 @@ def test_a_stall_of_the_key_engine_costs_no_packet(hosts: Pair) -> None:
         assert counters.forth.complete, (counters.forth, books.closed())
         assert counters.back.complete, counters.back
         assert books.closed()[1] == {}
+
+
+FLOOD = 1.5
+"""Seconds: more than packets wait for numbers."""
+
+
+def test_what_arrives_does_not_wait_for_what_is_to_be_sent(hosts: Pair) -> None:
+    """B may send nothing for want of reserved numbers; what comes to it, for which none are needed, gets through."""
+    a, b = hosts
+    tunnel(a, b, CBC_SHA256)
+    (pid,) = b.processes("ipsecd")
+    (address, other) = INNER["inet"]
+    with (
+        a.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        b.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        b.socket(socket.AF_INET, socket.SOCK_DGRAM) as flooder,
+    ):
+        receiver.bind((other, 4444))
+        receiver.settimeout(5)
+        longest = 0.0
+        with main_thread_stopped(outer_pid(b, pid)):
+            end = time.monotonic() + FLOOD
+            while (now := time.monotonic()) < end:
+                for _ in range(200):
+                    with suppress(OSError):
+                        flooder.sendto(b"x", (address, 4445))
+                sender.sendto(b"y", (other, 4444))
+                receiver.recv(10)
+                longest = max(longest, time.monotonic() - now)
+        assert longest < 0.4, longest

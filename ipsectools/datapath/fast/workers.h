@@ -53,8 +53,12 @@ static u64 now_ns(void)
 
 static int turn_other(worker *w)
 {
+    if (w->other->active)
+        return 0; /* it waits for numbers, and has us go on meanwhile */
     u64 began = now_ns();
+    w->active = 0; /* nothing of ours is under way now */
     int moved = turn_worker(w->other);
+    w->active = 1;
     w->for_other += now_ns() - began;
     return moved;
 }
