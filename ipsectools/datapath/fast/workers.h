@@ -173,12 +173,20 @@ static void run_both(worker *w)
     eventfd_write(w->other->call, 1);
 }
 
+static void give_back(worker *w)
+{
+    watch(w->other, w->epoll, WATCH_OTHER, 0); /* first: until it is no longer lent, nobody takes it away again */
+    set_lent(w, 0);
+}
+
 /* The second thread of a pair: the way out while it is lent. Runs until the engine stops. */
 static void run_lent(worker *w)
 {
     struct epoll_event ready[64];
     eventfd_t calls;
     while (!eventfd_read(w->call, &calls) && !stopping(w)) {
+        if (!__atomic_load_n(&w->lent, __ATOMIC_ACQUIRE))
+            continue; /* the call of an earlier end */
         for (int light = 0; light < LIGHT_TURNS && !stopping(w);) {
             int count = epoll_wait(w->epoll, ready, 64, 0);
             light = count ? 0 : light + 1;
@@ -186,9 +194,10 @@ static void run_lent(worker *w)
                 break;
             run_turn(w, ready, count);
         }
-        watch(w->other, w->epoll, WATCH_OTHER, 0); /* first: until it is no longer lent, nobody takes it away again */
-        set_lent(w, 0);
+        give_back(w);
     }
+    if (__atomic_load_n(&w->lent, __ATOMIC_ACQUIRE))
+        give_back(w); /* the end came before it was taken */
 }
 
 #endif
