@@ -151,42 +151,43 @@ class EncapSocket:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
         self._fields = (tos, ttl, df, fib)
 
-    def stale(self) -> bool:
+    def stale(self, bound: Bound) -> bool:
         """Whether the port has come to belong to somebody else, or no longer does."""
-        return self.shared != port_is_used(self.address, self.port, besides=os.fstat(self.sock.fileno()).st_ino)
+        return self.shared != bound.by_others(self.address, self.port, os.fstat(self.sock.fileno()).st_ino)
 
     def close(self) -> None:
         self.sock.close()
 
 
-def port_is_used(address: bytes, port: int, besides: int) -> bool:
-    """Whether a UDP socket other than the one with the inode `besides` is bound to the port, here or everywhere.
+class Bound:
+    """The UDP sockets of this host that are bound to something, as they are when this is made."""
 
-    A socket for all IPv6 addresses counts for IPv4 as well: it may take both."""
-    family = address_family(address)
-    ours = {_as_in_proc(address), _as_in_proc(bytes(len(address)))}
-    if _bound("udp" if family == socket.AF_INET else "udp6", ours, port, besides):
-        return True
-    return family == socket.AF_INET and _bound("udp6", {_as_in_proc(bytes(16))}, port, besides)
+    __slots__ = ("_inodes",)
+
+    def __init__(self) -> None:
+        self._inodes: dict[str, set[int]] = {}
+        for table in ("udp", "udp6"):
+            # There may be no IPv6, or no /proc.
+            with contextlib.suppress(OSError), open(f"/proc/thread-self/net/{table}") as lines:
+                next(lines, None)
+                for line in lines:
+                    fields = line.split()
+                    self._inodes.setdefault(fields[1], set()).add(int(fields[9]))
+
+    def by_others(self, address: bytes, port: int, inode: int) -> bool:
+        """Whether a socket other than the one with this inode has the port, at the address or everywhere.
+
+        A socket for all IPv6 addresses counts for IPv4 as well: it may take both."""
+        return any(
+            self._inodes.get(f"{_as_in_proc(place)}:{port:04X}", set()) - {inode}
+            for place in (address, bytes(len(address)), bytes(16))
+        )
 
 
 def _as_in_proc(address: bytes) -> str:
     """As /proc/net/udp has addresses: words of the host's byte order."""
     words = struct.unpack(f"={len(address) // 4}I", address)
     return "".join(f"{word:08X}" for word in words)
-
-
-def _bound(table: str, addresses: set[str], port: int, besides: int) -> bool:
-    wanted = {f"{address}:{port:04X}" for address in addresses}
-    try:
-        with open(f"/proc/thread-self/net/{table}") as lines:
-            for line in lines:
-                fields = line.split()
-                if fields[1] in wanted and int(fields[9]) != besides:
-                    return True
-    except OSError:  # a host without IPv6, or without /proc
-        pass
-    return False
 
 
 def _nothing(endpoint: EncapSocket) -> None:
@@ -217,8 +218,9 @@ class EncapSockets:
         To be called now and then also if nothing else is wanted: addresses and other people's sockets come and go."""
         wanted = set(endpoints)
         changed = False
+        bound = Bound() if self._sockets else None
         for endpoint, sock in list(self._sockets.items()):
-            if endpoint not in wanted or sock.stale():
+            if endpoint not in wanted or (bound is not None and sock.stale(bound)):
                 changed = True
                 self._closing(sock)
                 del self._sockets[endpoint]
