@@ -17,6 +17,7 @@ from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.interface import TABLES as INTERFACE_TABLES
 from ipsectools.kernel.interfaces import Interfaces
 from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.store import Store, Table
 from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
 from ipsectools.kernel.sysctl import Sysctl
@@ -48,7 +49,15 @@ if TYPE_CHECKING:
 class Kernel:
     """Raises StateError on opening if the state file cannot be used."""
 
-    def __init__(self, state_path: str | None, host: Host, now: float, *, moves_traffic: bool = True) -> None:
+    def __init__(
+        self,
+        state_path: str | None,
+        host: Host,
+        now: float,
+        *,
+        moves_traffic: bool = True,
+        make_ledger: Callable[[Store], Ledger] = Ledger,
+    ) -> None:
         """`moves_traffic` False: no data path will be attached (see `KeyEngine.load`)."""
         self.host = host
         self.now = now
@@ -76,7 +85,7 @@ class Kernel:
         """When the next IPv6 address of a simulated host expires, at the earliest."""
         self.send_fibs: set[int] = set()
         self._moves_traffic = moves_traffic
-        self.engine = KeyEngine(self.store, self.sysctl.value)
+        self.engine = KeyEngine(self.store, self.sysctl.value, make_ledger)
         self.engine.observers.append(self)
         try:
             with self.request(now):

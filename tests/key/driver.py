@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.store import Store
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import sockaddr
@@ -77,14 +80,22 @@ class Client:
 class Driver:
     """The key engine as its kernel drives it: a transaction a call, delivery after it."""
 
-    def __init__(self, now: float = EPOCH) -> None:
+    def __init__(
+        self,
+        now: float = EPOCH,
+        make_ledger: Callable[[Store], Ledger] = lambda store: Ledger(store, draw=lambda: 0),
+        path: str | None = None,
+    ) -> None:
+        """`make_ledger`: IVs begin at 0 as FreeBSD's do, unless a test wants them random. `path`: of the state file."""
         self.now = now
         self.sysctl = dict(SYSCTL)
-        self.store = Store(None, KeyEngine.TABLES)
+        self.path = path
+        self.make_ledger = make_ledger
+        self.store = Store(path, KeyEngine.TABLES)
         self.engine = self.make_engine()
 
     def make_engine(self) -> KeyEngine:
-        engine = KeyEngine(self.store, self.sysctl.__getitem__)
+        engine = KeyEngine(self.store, self.sysctl.__getitem__, self.make_ledger)
         engine.load(self.now)
         self.store.commit()
         return engine
@@ -107,13 +118,20 @@ class Driver:
             self.tick()
             self.now += 1
 
-    def restart(self, clean: bool = True) -> None:
-        """The process ends and another one takes over the state file; sockets are gone."""
+    def restart(self, clean: bool = True, between: Callable[[], None] = lambda: None) -> None:
+        """The process ends and another one takes over the state file; sockets are gone.
+
+        `between` is called while nobody has the file (if it is one).
+        """
         if clean:
             self.engine.save_traffic(self.now, clean=True)
             self.store.commit()
         else:
             self.store.rollback()
+        if self.path is not None:
+            self.store.close()
+            between()
+            self.store = Store(self.path, KeyEngine.TABLES)
         self.engine = self.make_engine()
 
 

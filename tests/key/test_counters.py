@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 
 from ipsectools.kernel.key.counters import RECEIVE_BLOCK, RECEIVE_BLOCK_MAX
-from ipsectools.kernel.key.ledger import BLOCK, Ledger
+from ipsectools.kernel.key.ledger import BLOCK
 from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META, TRAFFIC
-from ipsectools.kernel.key.validate import COUNTER_MODE
-from ipsectools.kernel.store import Store
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey.constants import (
     EALG_AESCTR,
     EALG_AESGCM16,
-    EALG_CHACHA20POLY1305,
     SADB_DUMP,
     SADB_FLUSH,
     SADB_GETSPI,
@@ -22,8 +19,7 @@ from ipsectools.pfkey.constants import (
 )
 from ipsectools.pfkey.message import build
 from tests.key.driver import A, B, Client, Driver, add, pair
-
-COUNTER_KEYS = [(EALG_AESCTR, 20), (EALG_AESGCM16, 20), (EALG_CHACHA20POLY1305, 36)]
+from tests.key.sender import Sender
 
 
 @pytest.fixture
@@ -39,46 +35,11 @@ def gcm(spi: int = 0x1000, key: bytes = bytes(20)) -> bytes:
     return add(spi, key=key, encrypt=EALG_AESGCM16)
 
 
-class Sender:
-    """A data path that sends with every SA it is given and remembers what it has used."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.driver = driver
-        self.sequences: set[tuple[int, int]] = set()
-        self.ivs: set[tuple[bytes, int]] = set()
-
-    def send(self, sa: SecurityAssociation) -> None:
-        traffic = sa.traffic
-        counts = sa.encrypt in COUNTER_MODE
-        if traffic.sequence >= traffic.sequence_limit or (counts and traffic.iv >= traffic.iv_limit):
-            self.driver.engine.reserve(sa)
-            self.driver.store.commit()
-        traffic.sequence += 1
-        assert traffic.sequence <= traffic.sequence_limit
-        assert (sa.id, traffic.sequence) not in self.sequences
-        self.sequences.add((sa.id, traffic.sequence))
-        if counts:
-            assert traffic.iv < traffic.iv_limit
-            assert (sa.encryption_key, traffic.iv) not in self.ivs
-            self.ivs.add((sa.encryption_key, traffic.iv))
-            traffic.iv += 1
-        traffic.packets += 1
-
-
 def test_first_reservation(client: Client) -> None:
     client.ask(add())
     traffic = sa_of(client).traffic
     assert (traffic.sequence, traffic.sequence_limit, traffic.iv, traffic.iv_limit) == (0, FIRST_BLOCK, 0, 0)
     assert sa_of(client).ledger_key == b""
-
-
-@pytest.mark.parametrize(("encrypt", "size"), COUNTER_KEYS)
-def test_a_fresh_counter_key_starts_at_0(client: Client, encrypt: int, size: int) -> None:
-    client.ask(add(key=bytes(size), encrypt=encrypt))
-    traffic = sa_of(client).traffic
-    assert (traffic.iv, traffic.iv_limit) == (0, 0)
-    client.driver.engine.reserve(sa_of(client))
-    assert (traffic.iv, traffic.iv_limit) == (0, BLOCK)
 
 
 def test_a_new_sa_is_one_row(client: Client) -> None:
@@ -336,33 +297,6 @@ def test_keys_are_not_in_the_ledger_nor_in_texts(client: Client) -> None:
 def test_old_esp_does_not_send(client: Client) -> None:
     client.ask(add(flags=1))
     assert "1827" in sa_of(client).no_send_reason
-
-
-def test_the_ledger_forgets_safely() -> None:
-    """Only keys without an SA, and whoever is forgotten starts above where it was."""
-    store = Store(None, (META, LEDGER))
-    ledger = Ledger(store, limit=3)
-    ledger.load(None, None)
-    held = ledger.fingerprint(b"held")
-    ledger.hold(held)
-    ledger.reserve(held)
-    old = ledger.fingerprint(b"old")
-    for _ in range(3):
-        ledger.reserve(old)
-    for number in range(10):
-        ledger.reserve(ledger.fingerprint(b"%d" % number))
-    again = Ledger(store, limit=3)
-    again.load(
-        *(
-            next((row[1] for row in store.rows(META) if row[0] == name), None)
-            for name in ("ledger_secret", "ledger_floor")
-        )
-    )
-    for each in (ledger, again):
-        assert each.mark(held) == BLOCK
-        assert each.mark(old) >= 3 * BLOCK
-        assert each.mark(ledger.fingerprint(b"0")) >= 3 * BLOCK
-    assert len(list(store.rows(LEDGER))) <= 5
 
 
 def test_received_packets_are_reserved_too(client: Client) -> None:

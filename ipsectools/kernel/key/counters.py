@@ -5,7 +5,7 @@ state file before it is in force. After an end without warning every SA continue
 exactly what it had used.
 
 A counter-mode SA gets its first block of IVs when its first packet asks for it: most SAs, the inbound ones for a start,
-never need any, and a new SA is one row.
+never need any, and a new SA is one row. Where the block lies says the ledger.
 
 An SA that continued at its limits and then did nothing is still uncertain at a clean end: its row is as old as before.
 `UNCERTAIN` keeps it so, for nobody knows what it used before the first end.
@@ -20,7 +20,7 @@ from ipsectools.pfkey.constants import IPPROTO_ESP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from ipsectools.kernel.key.sad import SecurityAssociation
@@ -42,21 +42,26 @@ _OLD_ESP = "ESP as of RFC 1827 (flag OLD) is not supported"
 class Counters:
     """Reservations and saved traffic of all SAs."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, make_ledger: Callable[[Store], Ledger] = Ledger) -> None:
         self._store = store
-        self.ledger = Ledger(store)
+        self.ledger = make_ledger(store)
         self._started = False
         self._clean = True
         self._moves_traffic = True
         self._uncertain: dict[int, SecurityAssociation] = {}
         self._was_uncertain: frozenset[object] = frozenset()
+        self._ivs_void = False
+        """What was reserved of IVs was reserved elsewhere."""
 
     def load(self, meta: Mapping[str, Any], moves_traffic: bool) -> None:
         """Before the SAs are loaded: finds out how the last owner of the state file ended, marks ours as running."""
-        self.ledger.load(meta.get("ledger_secret"), meta.get("ledger_floor"))
         if self._started:
+            self._ivs_void = False
+            self.ledger.load(meta)
             return
         self._started = True
+        self._ivs_void = self.ledger.enter(meta)
+        self.ledger.load({} if self._ivs_void else meta)
         self._moves_traffic = moves_traffic
         self._clean = bool(meta.get(_CLEAN, 1))
         self._was_uncertain = frozenset(row[0] for row in self._store.rows(UNCERTAIN))
@@ -73,6 +78,9 @@ class Counters:
         if row is not None:
             fill_traffic(sa, row)
             sa.saved_packets = traffic.packets
+            if self._ivs_void and traffic.iv_limit:
+                traffic.iv = traffic.iv_limit = 0
+                self._store.put(TRAFFIC, traffic_row(sa))
         else:
             traffic.sequence_limit = FIRST_BLOCK
         self._find_obstacle(sa)
@@ -126,7 +134,7 @@ class Counters:
         if sa.traffic.iv_limit and not sa.ledger_key and not sa.no_send_reason:
             sa.ledger_key = self.ledger.fingerprint(sa.encryption_key)
             self.ledger.hold(sa.ledger_key)
-            if self.ledger.mark(sa.ledger_key) < sa.traffic.iv_limit:
+            if (self.ledger.mark(sa.ledger_key) or 0) < sa.traffic.iv_limit:
                 self.ledger.unreadable = "the ledger of used counter values has lost some"
                 sa.no_send_reason = self.ledger.unreadable
 
@@ -160,7 +168,7 @@ class Counters:
         fingerprint = sa.ledger_key or self.ledger.fingerprint(sa.encryption_key)
         used_up = traffic.iv >= traffic.iv_limit
         if used_up or self.ledger.mark(fingerprint) == traffic.iv_limit:
-            first, traffic.iv_limit = self.ledger.reserve(fingerprint)
+            first, traffic.iv_limit = self.ledger.reserve(fingerprint, traffic.iv)
             if used_up:
                 traffic.iv = first
         self._hold_key(sa)

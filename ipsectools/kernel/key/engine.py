@@ -16,6 +16,7 @@ from ipsectools.kernel.key import acquire, interface_policies, policies, registe
 from ipsectools.kernel.key.checks import check_addresses, check_satype
 from ipsectools.kernel.key.counters import Counters
 from ipsectools.kernel.key.errors import Refused
+from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.key.sad import ORDER_STEP, Sad, SecurityAssociation
 from ipsectools.kernel.key.sockets import Delivery, KeySocket
 from ipsectools.kernel.key.spd import Spd
@@ -122,12 +123,14 @@ class KeyEngine:
 
     TABLES = ALL_TABLES
 
-    def __init__(self, store: Store, sysctl: Callable[[str], int]) -> None:
+    def __init__(
+        self, store: Store, sysctl: Callable[[str], int], make_ledger: Callable[[Store], Ledger] = Ledger
+    ) -> None:
         """`sysctl` gives the value of a `net.key` variable by its full name."""
         self.store = store
         self.sysctl = sysctl
         self.delivery = Delivery()
-        self.counters = Counters(store)
+        self.counters = Counters(store, make_ledger)
         self.observers: list[Observer] = []
         self.sad = Sad()
         self.spd = Spd()
