@@ -16,7 +16,7 @@ from ipsectools.kernel import control, if_ipsec, inet6, sync
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.interface import TABLES as INTERFACE_TABLES
 from ipsectools.kernel.interfaces import Interfaces
-from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.store import Store, Table
 from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
@@ -58,7 +58,7 @@ class Kernel:
         moves_traffic: bool = True,
         make_ledger: Callable[[Store], Ledger] = Ledger,
     ) -> None:
-        """`moves_traffic` False: no data path will be attached (see `KeyEngine.load`)."""
+        """`moves_traffic` False: no data path will be attached (see `Dispatcher.load`)."""
         self.host = host
         self.now = now
         self.observers: list[Observer] = []
@@ -67,7 +67,7 @@ class Kernel:
         self.ipsec_statistics: Callable[[], dict[str, Any]] | None = None
         """Set by the data path: what the op STATISTICS answers (see `kernel.statistics`)."""
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
-        tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *KeyEngine.TABLES, *sync.TABLES, *self._host_tables.values()]
+        tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES, *sync.TABLES, *self._host_tables.values()]
         self.store = Store(state_path, tables)
         self._undo: list[Callable[[], None]] = []
         self._events: OrderedDict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = OrderedDict()
@@ -85,7 +85,7 @@ class Kernel:
         """When the next IPv6 address of a simulated host expires, at the earliest."""
         self.send_fibs: set[int] = set()
         self._moves_traffic = moves_traffic
-        self.engine = KeyEngine(self.store, self.sysctl.value, make_ledger)
+        self.engine = Dispatcher(self.store, self.sysctl.value, make_ledger)
         self.engine.observers.append(self)
         try:
             with self.request(now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.store import Store
 from ipsectools.pfkey import extensions as ext
@@ -91,11 +91,11 @@ class Driver:
         self.sysctl = dict(SYSCTL)
         self.path = path
         self.make_ledger = make_ledger
-        self.store = Store(path, KeyEngine.TABLES)
+        self.store = Store(path, Dispatcher.TABLES)
         self.engine = self.make_engine()
 
-    def make_engine(self) -> KeyEngine:
-        engine = KeyEngine(self.store, self.sysctl.__getitem__, self.make_ledger)
+    def make_engine(self) -> Dispatcher:
+        engine = Dispatcher(self.store, self.sysctl.__getitem__, self.make_ledger)
         engine.load(self.now)
         self.store.commit()
         return engine
@@ -131,7 +131,7 @@ class Driver:
         if self.path is not None:
             self.store.close()
             between()
-            self.store = Store(self.path, KeyEngine.TABLES)
+            self.store = Store(self.path, Dispatcher.TABLES)
         self.engine = self.make_engine()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.kernel.key.engine import KeyEngine
+from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import BLOCK, IDS, Ledger, draw_iv, origin
 from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.kernel.key.tables import FIRST_BLOCK, LEDGER, META
@@ -119,14 +119,14 @@ class World:
         self.machine.write_text("")
 
     def older_release(self) -> None:
-        store = Store(str(self.path), KeyEngine.TABLES)
+        store = Store(str(self.path), Dispatcher.TABLES)
         store.delete(META, "ledger_origin")
         store.put(META, ("ledger_floor", bytes(8)))
         store.commit()
         store.close()
 
     def marks_without_their_secret(self) -> None:
-        store = Store(str(self.path), KeyEngine.TABLES)
+        store = Store(str(self.path), Dispatcher.TABLES)
         store.delete(META, "ledger_secret")
         store.commit()
         store.close()

@@ -8,8 +8,9 @@ net.key.blockacq_lifetime seconds.
 from __future__ import annotations
 
 from ipsectools.errno import EEXIST
+from ipsectools.kernel.key.acquire_list import Acquire, key_of
 from ipsectools.kernel.key.errors import Refused
-from ipsectools.kernel.key.sa_create import require, sa_index
+from ipsectools.kernel.key.requests import require, sa_index
 from ipsectools.kernel.key.tables import ACQUIRES
 from ipsectools.kernel.key.validate import ENCRYPTION_ALGORITHMS
 from ipsectools.pfkey import extensions
@@ -36,14 +37,10 @@ from ipsectools.pfkey.policy import policy as policy_extension
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
-
+    from ipsectools.kernel.key.acquire_list import Index
     from ipsectools.kernel.key.engine import KeyEngine
     from ipsectools.kernel.key.sockets import KeySocket
     from ipsectools.kernel.key.spd import Policy
-
-    Index = tuple[int, int, int, bytes, bytes]
 
 _PROPOSED_REPLAY = 32
 _SOFT = (1, 0, 0, 28800)
@@ -52,61 +49,23 @@ _HARD = (1, 0, 86400, 0)
 _HMACS = ((AALG_SHA1HMAC, 160), (AALG_SHA2_256, 256), (AALG_SHA2_384, 384), (AALG_SHA2_512, 512))
 
 
-class Acquire:
-    """A request for an SA that has been sent. `index` is protocol, mode, reqid, src, dst (socket addresses, port 0)."""
-
-    __slots__ = ("count", "created", "index", "seq", "unsaved")
-
-    def __init__(self, seq: int, index: Index, created: int, count: int = 0) -> None:
-        self.seq = seq
-        self.index = index
-        self.created = created
-        self.count = count
-        self.unsaved = False
-
-    def row(self) -> tuple[Any, ...]:
-        return (self.seq, *self.index, self.created, self.count)
-
-
-def _key(index: Index) -> bytes:
-    protocol, mode, reqid, src, dst = index
-    return b"%c%c" % (protocol, mode) + reqid.to_bytes(4, "little") + src + dst
-
-
-def load(rows: Iterable[Any]) -> dict[bytes, Acquire]:
-    found = (Acquire(row[0], row[1:6], row[6], row[7]) for row in rows)
-    return {_key(entry.index): entry for entry in found}
-
-
-def save(engine: KeyEngine) -> None:
-    """Writes the counts that moved: they change with packets, so they are not written at once."""
-    for entry in engine.acquires.values():
-        if entry.unsaved:
-            _store(engine, entry)
-
-
-def _store(engine: KeyEngine, entry: Acquire) -> None:
-    engine.store.put(ACQUIRES, entry.row())
-    entry.unsaved = False
-
-
 def tick(engine: KeyEngine, now: int) -> None:
     lifetime = engine.sysctl("net.key.blockacq_lifetime")
     for key, entry in list(engine.acquires.items()):
         if now - entry.created > lifetime:
             del engine.acquires[key]
             engine.store.delete(ACQUIRES, entry.seq)
-    save(engine)
+    engine.save_acquires()
 
 
 def finish(engine: KeyEngine, seq: int, index: Index) -> None:
     """An SA for request `seq` is on its way: the request is over at the next tick, if it was for exactly this index."""
     if not seq:
         return
-    entry = engine.acquires.get(_key(index))
+    entry = engine.acquires.get(key_of(index))
     if entry is not None and entry.seq == seq:
         entry.created = 0
-        _store(engine, entry)
+        engine.store_acquire(entry)
 
 
 def from_user(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> None:
@@ -117,7 +76,7 @@ def from_user(engine: KeyEngine, socket: KeySocket, message: Message, now: int) 
             for entry in engine.acquires.values():
                 if entry.seq == message.seq:
                     entry.count, entry.created = 0, now
-                    _store(engine, entry)
+                    engine.store_acquire(entry)
         return
     require(message.extensions, EXT_ADDRESS_SRC, EXT_ADDRESS_DST, EXT_PROPOSAL)
     index = sa_index(message)
@@ -139,20 +98,20 @@ def for_policy(engine: KeyEngine, policy_id: int, now: int) -> None:
 
 def _request(engine: KeyEngine, index: Index, policy: Policy | None, now: int) -> None:
     """Sends an ACQUIRE unless one for the same index was sent shortly before."""
-    key = _key(index)
+    key = key_of(index)
     entry = engine.acquires.get(key)
     if entry is None:
         seq = 1 if engine.acquire_seq >= 0xFFFFFFFF else engine.acquire_seq + 1
         engine.count("acquire_seq", seq)
         entry = engine.acquires[key] = Acquire(seq, index, now)
-        _store(engine, entry)
+        engine.store_acquire(entry)
     elif entry.count <= engine.sysctl("net.key.blockacq_count"):
         entry.count += 1
         entry.unsaved = True
         return
     else:
         entry.count, entry.created = 0, now
-        _store(engine, entry)
+        engine.store_acquire(entry)
     engine.delivery.to_registered(_message(engine, entry, policy))
 
 

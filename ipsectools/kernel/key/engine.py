@@ -11,10 +11,10 @@ import gc
 from os import urandom
 from struct import error as StructError
 
-from ipsectools.errno import EEXIST, EINVAL, ENOBUFS, KernelError
-from ipsectools.kernel.key import acquire, interface_policies, policies, register, sa_create, sa_query, timers
-from ipsectools.kernel.key.checks import check_addresses, check_satype
+from ipsectools.errno import EEXIST, ENOBUFS, KernelError
+from ipsectools.kernel.key.acquire_list import load as load_acquires
 from ipsectools.kernel.key.counters import Counters
+from ipsectools.kernel.key.deadlines import Timers
 from ipsectools.kernel.key.errors import Refused
 from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.key.sad import ORDER_STEP, Sad, SecurityAssociation
@@ -37,42 +37,21 @@ from ipsectools.kernel.key.tables import (
 )
 from ipsectools.pfkey import sockaddr as sockaddrs
 from ipsectools.pfkey.constants import (
-    EXT_ADDRESS_DST,
-    EXT_ADDRESS_SRC,
     IPPROTO_ESP,
     IPPROTO_TCP,
     MANUAL_REQID_MAX,
     MODE_TUNNEL,
-    SADB_ACQUIRE,
-    SADB_ADD,
-    SADB_DELETE,
-    SADB_DUMP,
-    SADB_EXPIRE,
-    SADB_FLUSH,
-    SADB_GET,
-    SADB_GETSPI,
-    SADB_REGISTER,
-    SADB_UPDATE,
-    SADB_X_PROMISC,
-    SADB_X_SPDADD,
-    SADB_X_SPDDELETE,
-    SADB_X_SPDDELETE2,
-    SADB_X_SPDDUMP,
-    SADB_X_SPDFLUSH,
-    SADB_X_SPDGET,
-    SADB_X_SPDSETIDX,
-    SADB_X_SPDUPDATE,
     SASTATE_DEAD,
     SASTATE_LARVAL,
 )
-from ipsectools.pfkey.message import Message, parse, with_errno
+from ipsectools.pfkey.message import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container
     from typing import Any, Protocol
 
-    from ipsectools.kernel.key.acquire import Acquire
+    from ipsectools.kernel.key.acquire_list import Acquire
     from ipsectools.kernel.key.sad import SaHead
     from ipsectools.kernel.key.sockets import Item
     from ipsectools.kernel.key.spd import Policy
@@ -90,28 +69,6 @@ if TYPE_CHECKING:
 
         def sa_removed(self, sa: SecurityAssociation) -> None: ...
 
-
-_HANDLERS: dict[int, Handler] = {
-    SADB_GETSPI: sa_create.getspi,
-    SADB_UPDATE: sa_create.update,
-    SADB_ADD: sa_create.add,
-    SADB_DELETE: sa_query.delete,
-    SADB_GET: sa_query.get,
-    SADB_ACQUIRE: acquire.from_user,
-    SADB_REGISTER: register.register,
-    SADB_EXPIRE: register.refuse,
-    SADB_FLUSH: sa_query.flush,
-    SADB_DUMP: sa_query.dump,
-    SADB_X_PROMISC: register.promisc,
-    SADB_X_SPDADD: policies.add,
-    SADB_X_SPDUPDATE: policies.add,
-    SADB_X_SPDSETIDX: policies.add,
-    SADB_X_SPDDELETE: policies.delete,
-    SADB_X_SPDDELETE2: policies.delete_by_id,
-    SADB_X_SPDGET: policies.get,
-    SADB_X_SPDDUMP: policies.dump,
-    SADB_X_SPDFLUSH: policies.flush,
-}
 
 _REQID_TRIES = 63
 _COUNTERS = ("policy_id", "reqid", "acquire_seq")
@@ -135,7 +92,7 @@ class KeyEngine:
         self.sad = Sad()
         self.spd = Spd()
         self.acquires: dict[bytes, Acquire] = {}
-        self.timers = timers.Timers()
+        self.timers = Timers()
         self.policy_id = 0
         self.reqid = 0
         self.acquire_seq = 0
@@ -174,9 +131,9 @@ class KeyEngine:
         self.spd = Spd()
         for policy in sorted(map(policy_from_row, self.store.rows(POLICIES)), key=lambda policy: policy.order):
             self.spd.add(policy)
-        self.acquires = acquire.load(self.store.rows(ACQUIRES))
+        self.acquires = load_acquires(self.store.rows(ACQUIRES))
         self._load_sad(known)
-        self.timers = timers.Timers()
+        self.timers = Timers()
         for sa in self.sad.by_spi.values():
             self.timers.watch(sa)
 
@@ -211,21 +168,11 @@ class KeyEngine:
         moved = self.timers.moved(self.sad)
         if clean:
             self.counters.finish(moved)
-            acquire.save(self)
+            self.save_acquires()
         else:
             self.counters.save(moved)
 
-    def tick(self, now: float) -> None:
-        """Does what is due: once a second, or after any time without it."""
-        self.delivery.begin(None)
-        timers.tick(self, int(now))
-
     # sockets
-
-    def open_socket(self, deliver: Callable[[bytes], bool]) -> KeySocket:
-        socket = KeySocket(self, self.delivery, deliver)
-        self.delivery.add(socket)
-        return socket
 
     @property
     def outbox(self) -> list[tuple[KeySocket, Item]]:
@@ -240,28 +187,6 @@ class KeyEngine:
     def drop_outbox(self) -> None:
         """Forgets what the request wanted to deliver (it was rolled back; `load` has to follow)."""
         self.delivery.drop()
-
-    def send(self, socket: KeySocket, data: bytes, now: float) -> int:
-        """Handles a request (see KeySocket.send)."""
-        self.delivery.begin(socket)
-        try:
-            message = parse(data)
-        except KernelError as error:
-            return error.errno
-        try:
-            if message.flaw:
-                raise Refused(message.flaw)
-            check_satype(message)
-            found = message.extensions
-            if EXT_ADDRESS_SRC in found and EXT_ADDRESS_DST in found:
-                check_addresses(found[EXT_ADDRESS_SRC], found[EXT_ADDRESS_DST])
-            handler = _HANDLERS.get(message.type)
-            if handler is None:
-                raise Refused(EINVAL)
-            handler(self, socket, message, int(now))
-        except Refused as refusal:
-            self.delivery.to_one(socket, with_errno(refusal.answer or data, refusal.errno))
-        return 0
 
     # what handlers share
 
@@ -293,7 +218,7 @@ class KeyEngine:
         """The head that an SA with this index joins, made and stored if there is none."""
         head = self.sad.find_head(protocol, mode, reqid, src, dst)
         if head is None:
-            head = sa_create.make_head(self.sad, protocol, mode, reqid, src, dst)
+            head = self.sad.make_head(protocol, mode, reqid, src, dst)
             self.enter_head(head)
         return head
 
@@ -324,6 +249,16 @@ class KeyEngine:
             for observer in self.observers:
                 observer.sa_removed(sa)
 
+    def save_acquires(self) -> None:
+        """Writes the counts that moved: they change with packets, so they are not written at once."""
+        for entry in self.acquires.values():
+            if entry.unsaved:
+                self.store_acquire(entry)
+
+    def store_acquire(self, entry: Acquire) -> None:
+        self.store.put(ACQUIRES, entry.row())
+        entry.unsaved = False
+
     def add_policy(self, policy: Policy) -> None:
         self.spd.add(policy)
         self.store.put(POLICIES, policy_row(policy))
@@ -346,29 +281,6 @@ class KeyEngine:
             if reqid not in used:
                 return reqid
         raise KernelError(EEXIST)
-
-    def install_interface_policies(
-        self, ifindex: int, reqid: int, src: str, dst: str, now: float, old: Sequence[int] = ()
-    ) -> list[int]:
-        """The four policies of an ipsec interface with this tunnel (`src` local, `dst` remote).
-
-        Addresses are numeric texts, a zone the index of an interface (`fe80::1%3`).
-
-        They are announced, then those in `old` are removed and announced. Returns the ids: IPv4 in, IPv4 out, IPv6 in,
-        IPv6 out. Raises KernelError.
-        """
-        self.delivery.begin(None)
-        return interface_policies.install(self, ifindex, reqid, src, dst, int(now), old)
-
-    def remove_interface_policies(self, ids: Sequence[int], now: float) -> None:
-        """Removes policies of an interface and announces it."""
-        self.delivery.begin(None)
-        interface_policies.remove(self, ids)
-
-    def acquire_for_policy(self, policy_id: int, now: float) -> None:
-        """A packet met this policy and found no SA: an ACQUIRE, if it is time for one."""
-        self.delivery.begin(None)
-        acquire.for_policy(self, policy_id, int(now))
 
     def outbound_sa(self, src: str | bytes, dst: str | bytes, reqid: int) -> SecurityAssociation | None:
         """The SA for a tunnel's outbound packets: ESP, mode TUNNEL or ANY, this reqid (0: any), these end points.
@@ -404,14 +316,6 @@ class KeyEngine:
     def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:
         """Room to accept sequence number `high` and some beyond it; commit before accepting."""
         self.counters.reserve_received(sa, high, now)
-
-    def exhausted(self, sa: SecurityAssociation, now: float) -> None:
-        """The SA has sent its last sequence number or IV, so it ends, as if a hard limit had passed (RFC 4303 3.3.3).
-
-        The next packet takes another SA or asks for one. (FreeBSD starts again at 0.)
-        """
-        self.delivery.begin(None)
-        timers.end(self, sa)
 
     def end_point(self, address: str | bytes) -> bytes:
         """The socket address of an end point. Raises ValueError if a text is no address."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipsectools.errno import EACCES, EEXIST, EINVAL, ENOENT, KernelError
 from ipsectools.kernel.key.errors import Refused
 from ipsectools.kernel.key.records import policy_record
-from ipsectools.kernel.key.sa_create import require
+from ipsectools.kernel.key.requests import require
 from ipsectools.kernel.key.spd import Policy, selector
 from ipsectools.pfkey import extensions
 from ipsectools.pfkey.constants import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipsectools.errno import EEXIST, EINVAL, ESRCH
 from ipsectools.kernel.key import acquire, validate
 from ipsectools.kernel.key.errors import Refused
-from ipsectools.kernel.key.sad import ORDER_STEP, Sad, SaHead, SecurityAssociation
+from ipsectools.kernel.key.requests import protocol_of, require, sa_index
+from ipsectools.kernel.key.sad import ORDER_STEP, SecurityAssociation
 from ipsectools.kernel.key.tables import SAS, sa_row
 from ipsectools.pfkey import extensions
 from ipsectools.pfkey import sockaddr as sockaddrs
@@ -33,7 +34,6 @@ from ipsectools.pfkey.constants import (
     IPPROTO_IPCOMP,
     IPPROTO_TCP,
     MODE_ANY,
-    PROTOCOL_OF_SATYPE,
     SASTATE_LARVAL,
     SASTATE_MATURE,
 )
@@ -68,35 +68,6 @@ _ECHOED = (
     EXT_X_NEW_ADDRESS_DST,
 )
 """What the answer to ADD and UPDATE repeats, in this order: no keys."""
-
-
-def sa_index(message: Message) -> tuple[int, int, int, bytes, bytes]:
-    """protocol, mode, reqid, src and dst (socket addresses without ports) that a request speaks of."""
-    found = message.extensions
-    mode, _, reqid = extensions.read_sa2(found[EXT_X_SA2]) if EXT_X_SA2 in found else (MODE_ANY, 0, 0)
-    return protocol_of(message), mode, reqid, end_point(found[EXT_ADDRESS_SRC]), end_point(found[EXT_ADDRESS_DST])
-
-
-def protocol_of(message: Message) -> int:
-    protocol = PROTOCOL_OF_SATYPE.get(message.satype)
-    if protocol is None:
-        raise Refused(EINVAL)
-    return protocol
-
-
-def end_point(address: bytes) -> bytes:
-    """What identifies the end of an SA in an address extension."""
-    return sockaddrs.without_port(address[8 : 8 + address[8]])
-
-
-def require(found: Extensions, *kinds: int) -> None:
-    for kind in kinds:
-        if kind not in found:
-            raise Refused(EINVAL)
-
-
-def make_head(sad: Sad, protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> SaHead:
-    return SaHead(sad.next_serial(), protocol, mode, reqid, src, dst)
 
 
 def getspi(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> None:
@@ -159,7 +130,7 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
     head = sad.find_head(*index)
     known_head = head is not None
     if head is None:
-        head = make_head(sad, *index)
+        head = sad.make_head(*index)
     sa = SecurityAssociation(sad.next_serial(), spi, head)
     validate.set_values(sa, found, head.mode, tcpmd5=engine.tcpmd5)
     if not known_head:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipsectools.errno import ENOENT, ESRCH
 from ipsectools.kernel.key.errors import Refused
 from ipsectools.kernel.key.records import sa_record
-from ipsectools.kernel.key.sa_create import end_point, protocol_of, require
+from ipsectools.kernel.key.requests import end_point, protocol_of, require
 from ipsectools.kernel.key.tables import HEADS, SAS, TRAFFIC
 from ipsectools.pfkey.constants import (
     EXT_ADDRESS_DST,

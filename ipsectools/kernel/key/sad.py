@@ -293,6 +293,10 @@ class Sad:
 
     # heads
 
+    def make_head(self, protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> SaHead:
+        """A new head that is not yet in the SAD."""
+        return SaHead(self.next_serial(), protocol, mode, reqid, src, dst)
+
     def add_head(self, head: SaHead) -> None:
         """Enters a head; it has to be newer than all others."""
         self.serial = max(self.serial, head.id)
