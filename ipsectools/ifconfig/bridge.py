@@ -10,8 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 
 def _change_member(context: Context, keyword: Keyword, member: str) -> None:

@@ -1,4 +1,4 @@
-"""One run of ifconfig: its options, the interface and family at hand, and the way to the kernel's control door."""
+"""One run of ifconfig: its options, the interface and address family at hand, and the way to the kernel's control door."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ipsectools.ifconfig.formats import Formats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
-    from ipsectools.ifconfig.registry import Family, Interface
+    Interface = dict[str, Any]
 
     class Door(Protocol):
         """What `daemon.client.open_control` gives."""
@@ -103,6 +103,42 @@ class AddressRequest:
         self.prefixlen_given = False
         self.flags: list[str] = []
         self.lifetimes: dict[str, int] = {}
+
+
+class Family:
+    """An address family. This base class is one that has neither addresses nor tunnels (`af_ipsec` and its like)."""
+
+    __slots__ = ("aliases", "name")
+
+    changes_addresses = False
+    """False: address words do nothing and the family ends in a warning."""
+    deletes_addresses = True
+    """False: an address word without `alias` does not schedule a deletion."""
+    tunnel_operation = ""
+    """The control operation that sets tunnel endpoints; empty: none."""
+
+    def __init__(self, name: str, aliases: Sequence[str] = ()) -> None:
+        self.name = name
+        self.aliases = aliases
+
+    def shown(self, interface: Interface, word: str) -> bool:
+        """Whether an interface is listed when the family was named, by `word`."""
+        return False
+
+    def take(self, context: Context, word: str, slot: str) -> None:
+        """Reads an address word into `context.request`; `slot`: `address`, `target`, `peer`, `netmask`, `broadcast`."""
+
+    def take_prefixlen(self, context: Context, word: str) -> None:
+        """Reads a prefix length into `context.request`."""
+
+    def complete(self, context: Context) -> None:
+        """Default mask or prefix length, once all words are read and an address may be added."""
+
+    def delete(self, context: Context) -> None:
+        """Deletes the address that `context.request` says. Raises KernelError."""
+
+    def add(self, context: Context) -> None:
+        """Adds the address in `context.request`. Raises KernelError."""
 
 
 class Context:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.ifconfig import names
+from ipsectools.ifconfig.context import Family
 from ipsectools.ifconfig.errors import complain, fatal, warn
 from ipsectools.ifconfig.flags import BROADCAST, LOOPBACK, POINTOPOINT
 from ipsectools.ifconfig.numbers import strtonum
-from ipsectools.ifconfig.registry import INET, Family, StatusLines, register_family, register_status
+from ipsectools.ifconfig.registry import INET, StatusLines, register_family, register_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 
 def netmask(prefixlen: int) -> int:

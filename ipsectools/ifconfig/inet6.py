@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 FLAGS = (
     "anycast",

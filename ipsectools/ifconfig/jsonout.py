@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ipsectools.ifconfig.registry import Family, Interface
+    from ipsectools.ifconfig.context import Family, Interface
 
 VERSION = "1"
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from ipsectools.ifconfig.context import Family
 from ipsectools.ifconfig.errors import fatal
-from ipsectools.ifconfig.registry import LINK, Family, StatusLines, register_family, register_status
+from ipsectools.ifconfig.registry import LINK, StatusLines, register_family, register_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 _HEXADECIMAL = "0123456789abcdefABCDEF"
 

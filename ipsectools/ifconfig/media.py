@@ -10,8 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 _AUTOMATIC = ("autoselect", "auto")
 SUBTYPES = (

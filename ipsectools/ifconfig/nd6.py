@@ -11,8 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Interface
+    from ipsectools.ifconfig.context import Context, Interface
 
 NAMES = name_bits(
     "PERFORMNUD,ACCEPT_RTADV,PREFER_SOURCE,IFDISABLED,DONT_SET_IFROUTE,AUTO_LINKLOCAL,NO_RADR,NO_PREFER_IFACE,NO_DAD,"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipsectools.ifconfig.registry import Family, register_family
+from ipsectools.ifconfig.context import Family
+from ipsectools.ifconfig.registry import register_family
 
 for _feature in (
     "bridge",

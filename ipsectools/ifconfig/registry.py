@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from ipsectools.ifconfig.context import Context
+    from ipsectools.ifconfig.context import Context, Family, Interface
 
-    Interface = dict[str, Any]
     Lines = Iterable[str]
 
 
@@ -45,42 +44,6 @@ class Keyword:
         self.value = value
         self.families = families
         self.creating = creating
-
-
-class Family:
-    """An address family. This base class is one that has neither addresses nor tunnels (`af_ipsec` and its like)."""
-
-    __slots__ = ("aliases", "name")
-
-    changes_addresses = False
-    """False: address words do nothing and the family ends in a warning."""
-    deletes_addresses = True
-    """False: an address word without `alias` does not schedule a deletion."""
-    tunnel_operation = ""
-    """The control operation that sets tunnel endpoints; empty: none."""
-
-    def __init__(self, name: str, aliases: Sequence[str] = ()) -> None:
-        self.name = name
-        self.aliases = aliases
-
-    def shown(self, interface: Interface, word: str) -> bool:
-        """Whether an interface is listed when the family was named, by `word`."""
-        return False
-
-    def take(self, context: Context, word: str, slot: str) -> None:
-        """Reads an address word into `context.request`; `slot`: `address`, `target`, `peer`, `netmask`, `broadcast`."""
-
-    def take_prefixlen(self, context: Context, word: str) -> None:
-        """Reads a prefix length into `context.request`."""
-
-    def complete(self, context: Context) -> None:
-        """Default mask or prefix length, once all words are read and an address may be added."""
-
-    def delete(self, context: Context) -> None:
-        """Deletes the address that `context.request` says. Raises KernelError."""
-
-    def add(self, context: Context) -> None:
-        """Adds the address in `context.request`. Raises KernelError."""
 
 
 class StatusLines:

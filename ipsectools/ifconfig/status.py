@@ -11,8 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipsectools.ifconfig.context import Context
-    from ipsectools.ifconfig.registry import Family, Interface
+    from ipsectools.ifconfig.context import Context, Family, Interface
 
 
 def chosen(context: Context, interface: Interface) -> bool:

@@ -373,7 +373,7 @@ def test_big_numbers_survive(client: Client) -> None:
 
 def test_statistics_are_saved_bit_by_bit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tick writes a bounded number of rows; in the end all are written."""
-    monkeypatch.setattr("ipsectools.kernel.key.timers.SAVED_PER_TICK", 3)
+    monkeypatch.setattr("ipsectools.kernel.key.deadlines.SAVED_PER_TICK", 3)
     driver = client.driver
     save = driver.engine.counters.save
     monkeypatch.setattr(driver.engine.counters, "save", lambda moved: save(moved, 3))
