@@ -1,4 +1,4 @@
-"""One run of ifconfig: its options, the interface and address family at hand, and the way to the kernel's control door."""
+"""One run of ifconfig: its options, the interface and family at hand, and the way to the kernel's control door."""
 
 from __future__ import annotations
 

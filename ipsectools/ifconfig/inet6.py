@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.ifconfig import names
+from ipsectools.ifconfig.context import Family
 from ipsectools.ifconfig.errors import NO_ERROR, complain, fatal
 from ipsectools.ifconfig.numbers import UINT_MAX, strtol, strtoul
 from ipsectools.ifconfig.registry import (
     INET6,
-    Family,
     Keyword,
     StatusLines,
     register_family,
