@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.host.api import Host
-    from ipsectools.kernel.interface import Interface
+    from ipsectools.kernel.interfaces.interface import Interface
     from ipsectools.kernel.kernel import Kernel
     from ipsectools.kernel.key.sad import SecurityAssociation
 

@@ -8,41 +8,30 @@ not there; EPERM for whoever must not change anything.
 from __future__ import annotations
 
 from ipsectools.errno import EINVAL, ENXIO, EPERM, KernelError
-from ipsectools.kernel import (
-    bridge,
-    cloners,
-    generic,
-    if_ipsec,
-    inet,
-    inet6,
-    modules,
-    nd6,
-    outbound,
-    statistics,
-    status,
-    vnet,
-)
+from ipsectools.kernel import modules, statistics
+from ipsectools.kernel.addresses import inet, inet6, nd6
+from ipsectools.kernel.interfaces import bridge, cloners, generic, if_ipsec, outbound, status, vnet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
     Check = Callable[[Any], bool]
-    Perform = Callable[[Kernel, dict[str, Any]], Any]
+    Perform = Callable[[KernelState, dict[str, Any]], Any]
 
 
-def perform(kernel: Kernel, op: object, args: object, privileged: bool) -> Any:
+def perform(state: KernelState, op: object, args: object, privileged: bool) -> Any:
     """Checks and performs one operation. Raises KernelError."""
     operation = OPERATIONS.get(op) if isinstance(op, str) else None
     if operation is None:
         raise KernelError(EINVAL)
     if operation.needs_privilege and not privileged:
         raise KernelError(EPERM)
-    return operation.perform(kernel, operation.check(args))
+    return operation.perform(state, operation.check(args))
 
 
 class Operation:
@@ -107,8 +96,8 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def _interface(kernel: Kernel, args: dict[str, Any]) -> Interface:
-    interface = kernel.interfaces.by_name(args["name"])
+def _interface(state: KernelState, args: dict[str, Any]) -> Interface:
+    interface = state.interfaces.by_name(args["name"])
     if interface is None:
         raise KernelError(ENXIO)
     return interface
@@ -117,53 +106,53 @@ def _interface(kernel: Kernel, args: dict[str, Any]) -> Interface:
 def _on_interface(function: Callable[..., None], *names: str) -> Perform:
     """An operation on the interface `name`, with these arguments."""
 
-    def perform(kernel: Kernel, args: dict[str, Any]) -> None:
-        function(kernel, _interface(kernel, args), *(args[name] for name in names))
+    def perform(state: KernelState, args: dict[str, Any]) -> None:
+        function(state, _interface(state, args), *(args[name] for name in names))
 
     return perform
 
 
-def _create(kernel: Kernel, args: dict[str, Any]) -> str:
+def _create(state: KernelState, args: dict[str, Any]) -> str:
     fib = args["fib"] or 0
-    generic.check_fib(kernel, fib)
-    return cloners.create(kernel, args["name"], fib)
+    generic.check_fib(state, fib)
+    return cloners.create(state, args["name"], fib)
 
 
 def _set_tunnel(family: str) -> Perform:
-    def perform(kernel: Kernel, args: dict[str, Any]) -> None:
-        if_ipsec.set_tunnel(kernel, _interface(kernel, args), family, args["src"], args["dst"])
+    def perform(state: KernelState, args: dict[str, Any]) -> None:
+        if_ipsec.set_tunnel(state, _interface(state, args), family, args["src"], args["dst"])
 
     return perform
 
 
-def _new_address(kernel: Kernel, args: dict[str, Any]) -> None:
-    interface = _interface(kernel, args)
+def _new_address(state: KernelState, args: dict[str, Any]) -> None:
+    interface = _interface(state, args)
     address, prefixlen, peer = args["address"], args["prefixlen"], args["peer"]
     if args["family"] == "inet":
-        inet.add(kernel, interface, address, prefixlen, peer, args["broadcast"])
+        inet.add(state, interface, address, prefixlen, peer, args["broadcast"])
         return
     flags, pltime, vltime = args["flags"] or (), args["pltime"], args["vltime"]
-    inet6.add(kernel, interface, address, prefixlen, peer, list(flags), pltime, vltime)
+    inet6.add(state, interface, address, prefixlen, peer, list(flags), pltime, vltime)
 
 
-def _delete_address(kernel: Kernel, args: dict[str, Any]) -> None:
+def _delete_address(state: KernelState, args: dict[str, Any]) -> None:
     module = inet if args["family"] == "inet" else inet6
-    module.delete(kernel, _interface(kernel, args), args["address"])
+    module.delete(state, _interface(state, args), args["address"])
 
 
-def _set_sysctl(kernel: Kernel, args: dict[str, Any]) -> list[int]:
-    old, new = kernel.sysctl.set(args["name"], args["value"])
+def _set_sysctl(state: KernelState, args: dict[str, Any]) -> list[int]:
+    old, new = state.sysctl.set(args["name"], args["value"])
     if old != new:
-        for name in kernel.sysctl.same(args["name"]):
-            kernel.sysctl_changed(name)
+        for name in state.sysctl.same(args["name"]):
+            state.sysctl_changed(name)
     return [old, new]
 
 
 OPERATIONS = {
     "LISTIF": Operation(
-        lambda kernel, args: status.list_interfaces(kernel, args["name"]), "name:text?", needs_privilege=False
+        lambda state, args: status.list_interfaces(state, args["name"]), "name:text?", needs_privilege=False
     ),
-    "SIOCIFGCLONERS": Operation(lambda _kernel, _args: cloners.names(), "", needs_privilege=False),
+    "SIOCIFGCLONERS": Operation(lambda _state, _args: cloners.names(), "", needs_privilege=False),
     "SIOCIFCREATE2": Operation(_create, "name:text fib:u32?"),
     "SIOCIFDESTROY": Operation(_on_interface(cloners.destroy), "name:text"),
     "SIOCSIFFLAGS": Operation(_on_interface(generic.set_flags, "set", "clear"), "name:text set:u32 clear:u32"),
@@ -176,7 +165,7 @@ OPERATIONS = {
     "SIOCAIFGROUP": Operation(_on_interface(generic.join_group, "group"), "name:text group:text"),
     "SIOCDIFGROUP": Operation(_on_interface(generic.leave_group, "group"), "name:text group:text"),
     "SIOCGIFGMEMB": Operation(
-        lambda kernel, args: generic.find_members(kernel, args["group"]), "group:text", needs_privilege=False
+        lambda state, args: generic.find_members(state, args["group"]), "group:text", needs_privilege=False
     ),
     "SIOCSIFFIB": Operation(_on_interface(generic.set_fib, "fib"), "name:text fib:u32"),
     "SIOCSTUNFIB": Operation(_on_interface(generic.set_tunnel_fib, "fib"), "name:text fib:u32"),
@@ -191,22 +180,22 @@ OPERATIONS = {
     ),
     "DELADDR": Operation(_delete_address, "name:text family:family address:text?"),
     "SIOCSIFINFO_IN6": Operation(_on_interface(inet6.set_nd6_flags, "set", "clear"), "name:text set:u32 clear:u32"),
-    "SIOCSDEFIFACE_IN6": Operation(lambda kernel, args: nd6.set_default(kernel, args["name"]), "name:text?"),
+    "SIOCSDEFIFACE_IN6": Operation(lambda state, args: nd6.set_default(state, args["name"]), "name:text?"),
     "BRDGADD": Operation(_on_interface(bridge.add, "member"), "name:text member:text"),
     "BRDGDEL": Operation(_on_interface(bridge.delete, "member"), "name:text member:text"),
     "SIOCSIFVNET": Operation(_on_interface(vnet.move, "vnet"), "name:text vnet:text"),
     "SIOCSIFRVNET": Operation(
-        lambda kernel, args: vnet.reclaim(kernel, args["name"], args["vnet"]), "name:text vnet:text"
+        lambda state, args: vnet.reclaim(state, args["name"], args["vnet"]), "name:text vnet:text"
     ),
-    "SYSCTLLIST": Operation(lambda kernel, _args: kernel.sysctl.all(), "", needs_privilege=False),
-    "SYSCTLGET": Operation(lambda kernel, args: kernel.sysctl.get(args["name"]), "name:text", needs_privilege=False),
+    "SYSCTLLIST": Operation(lambda state, _args: state.sysctl.all(), "", needs_privilege=False),
+    "SYSCTLGET": Operation(lambda state, args: state.sysctl.get(args["name"]), "name:text", needs_privilege=False),
     "SYSCTLSET": Operation(_set_sysctl, "name:text value:value"),
-    "KLDSTAT": Operation(lambda kernel, _args: modules.loaded(kernel), "", needs_privilege=False),
-    "KLDLOAD": Operation(lambda kernel, args: modules.load(kernel, args["file"]), "file:text"),
-    "KLDUNLOAD": Operation(lambda kernel, args: modules.unload(kernel, args["file"]), "file:text"),
-    "STATISTICS": Operation(lambda kernel, _args: statistics.read(kernel), "", needs_privilege=False),
+    "KLDSTAT": Operation(lambda state, _args: modules.loaded(state), "", needs_privilege=False),
+    "KLDLOAD": Operation(lambda state, args: modules.load(state, args["file"]), "file:text"),
+    "KLDUNLOAD": Operation(lambda state, args: modules.unload(state, args["file"]), "file:text"),
+    "STATISTICS": Operation(lambda state, _args: statistics.read(state), "", needs_privilege=False),
     "OUTBOUND": Operation(
-        lambda kernel, args: outbound.read(kernel, _interface(kernel, args)), "name:text", needs_privilege=False
+        lambda state, args: outbound.read(state, _interface(state, args)), "name:text", needs_privilege=False
     ),
 }
 """All operations. The order of checks is FreeBSD's: privilege, then the request, then the interface."""

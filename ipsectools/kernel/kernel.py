@@ -9,44 +9,31 @@ listing them all.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from ipsectools.errno import KernelError
-from ipsectools.kernel import control, if_ipsec, inet6, sync
+from ipsectools.kernel import control
+from ipsectools.kernel.addresses import inet6
 from ipsectools.kernel.errors import StateError
-from ipsectools.kernel.interface import TABLES as INTERFACE_TABLES
-from ipsectools.kernel.interfaces import Interfaces
+from ipsectools.kernel.interfaces import if_ipsec, sync
+from ipsectools.kernel.interfaces.interface import TABLES as INTERFACE_TABLES
+from ipsectools.kernel.interfaces.list import Interfaces
 from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import Ledger
+from ipsectools.kernel.state import KernelState
 from ipsectools.kernel.store import Store, Table
 from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
-from ipsectools.kernel.sysctl import Sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
-    from typing import Any, Protocol
+    from typing import Any
 
     from ipsectools.host.api import Host
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.key.sad import SecurityAssociation
     from ipsectools.kernel.key.sockets import KeySocket
     from ipsectools.kernel.store import Value
 
-    class Observer(Protocol):
-        """Who wants to know what a request changed: told after it was made permanent and before its answer leaves."""
 
-        def sa_changed(self, sa: SecurityAssociation) -> None: ...
-        def sa_removed(self, sa: SecurityAssociation) -> None: ...
-        def interface_changed(self, interface: Interface) -> None: ...
-        def interface_removed(self, index: int) -> None: ...
-        def sysctl_changed(self, name: str) -> None: ...
-        def reloaded(self) -> None:
-            """A request was undone: interfaces are new objects now; SAs are the same, as they were before it."""
-
-
-class Kernel:
+class Kernel(KernelState):
     """Raises StateError on opening if the state file cannot be used."""
 
     def __init__(
@@ -59,34 +46,17 @@ class Kernel:
         make_ledger: Callable[[Store], Ledger] = Ledger,
     ) -> None:
         """`moves_traffic` False: no data path will be attached (see `Dispatcher.load`)."""
-        self.host = host
-        self.now = now
-        self.observers: list[Observer] = []
-        self.interface_counters: Callable[[int], tuple[int, int, int, int, int, int] | None] | None = None
-        """Set by the data path: FreeBSD's counters of an ipsec interface, by index (see `host.api.Link.statistics`)."""
-        self.ipsec_statistics: Callable[[], dict[str, Any]] | None = None
-        """Set by the data path: what the op STATISTICS answers (see `kernel.statistics`)."""
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
         tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES, *sync.TABLES, *self._host_tables.values()]
-        self.store = Store(state_path, tables)
-        self._undo: list[Callable[[], None]] = []
-        self._events: OrderedDict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = OrderedDict()
+        super().__init__(Store(state_path, tables), host, now, make_ledger)
+        self.link_followers += [inet6.attach_link_local, inet6.finish_detection]
         self._in_request = False
         self._closed = False
         self._telling = False
         self.undelivered = 0
         """The errno of the last request's answer: ENOBUFS if its requester had no room for it."""
         self._request = _Request(self)
-        self.sysctl: Sysctl = Sysctl(self.store)
-        self.interfaces = Interfaces(self.store)
-        self.local_addresses: dict[tuple[str, int], int] = {}
-        """How often the host has an address, by (text, zone); the zone is 0 unless it is link-local."""
-        self.next_expiry = 0.0
-        """When the next IPv6 address of a simulated host expires, at the earliest."""
-        self.send_fibs: set[int] = set()
         self._moves_traffic = moves_traffic
-        self.engine = Dispatcher(self.store, self.sysctl.value, make_ledger)
-        self.engine.observers.append(self)
         try:
             with self.request(now):
                 self._load()
@@ -169,14 +139,6 @@ class Kernel:
             self.store.rollback()
         self._events.clear()
 
-    def undo(self, step: Callable[[], None]) -> None:
-        """Registers what takes back a change of the host, if this request fails.
-
-        A host that keeps its rows in the state file is taken back with the file.
-        """
-        if not self._host_tables:
-            self._undo.append(step)
-
     def _load(self) -> None:
         """Memory as the state file has it, links as the host has them."""
         self.host.load(_HostRows(self.store, self._host_tables))
@@ -186,38 +148,6 @@ class Kernel:
         self.engine.load(self.now, moves_traffic=self._moves_traffic)
         sync.attach(self)
         if_ipsec.find_local_addresses(self)
-
-    # what happened
-
-    def _tell(self, name: str, *values: object) -> None:
-        key = (name, *[value if isinstance(value, (int, str)) else id(value) for value in values])
-        self._events.pop(key, None)
-        self._events[key] = (name, values)
-
-    def interface_changed(self, interface: Interface) -> None:
-        self._tell("interface_changed", interface)
-
-    def link_state_changed(self, interface: Interface) -> None:
-        """UP or RUNNING is another now."""
-        inet6.attach_link_local(self, interface)
-        inet6.finish_detection(self, interface)
-        self.interface_changed(interface)
-
-    def interface_removed(self, interface: Interface) -> None:
-        self._events.pop(("interface_changed", id(interface)), None)
-        self._tell("interface_removed", interface.index)
-
-    def sysctl_changed(self, name: str) -> None:
-        self._tell("sysctl_changed", name)
-
-    def sa_changed(self, sa: SecurityAssociation) -> None:
-        """The key engine says so."""
-        self._tell("sa_changed", sa)
-
-    def sa_removed(self, sa: SecurityAssociation) -> None:
-        """The key engine says so."""
-        self._events.pop(("sa_changed", id(sa)), None)
-        self._tell("sa_removed", sa)
 
     # doors
 

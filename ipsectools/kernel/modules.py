@@ -11,28 +11,28 @@ from ipsectools.pfkey.constants import IPPROTO_TCP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.state import KernelState
 
 TCPMD5 = "tcpmd5.ko"
 
 
-def loaded(kernel: Kernel) -> list[str]:
-    return [TCPMD5] if kernel.engine.tcpmd5 else []
+def loaded(state: KernelState) -> list[str]:
+    return [TCPMD5] if state.engine.tcpmd5 else []
 
 
-def load(kernel: Kernel, file: str) -> None:
+def load(state: KernelState, file: str) -> None:
     """Raises KernelError: ENOENT (no such file), EEXIST (loaded already)."""
     if file != TCPMD5:
         raise KernelError(ENOENT)
-    if kernel.engine.tcpmd5:
+    if state.engine.tcpmd5:
         raise KernelError(EEXIST)
-    kernel.engine.set_tcpmd5(True)
+    state.engine.set_tcpmd5(True)
 
 
-def unload(kernel: Kernel, file: str) -> None:
+def unload(state: KernelState, file: str) -> None:
     """Raises KernelError: ENOENT (not loaded), EBUSY (there are SAs that need it)."""
-    if file not in loaded(kernel):
+    if file not in loaded(state):
         raise KernelError(ENOENT)
-    if any(sa.protocol == IPPROTO_TCP and sa.alive for sa in kernel.engine.sad):
+    if any(sa.protocol == IPPROTO_TCP and sa.alive for sa in state.engine.sad):
         raise KernelError(EBUSY)
-    kernel.engine.set_tcpmd5(False)
+    state.engine.set_tcpmd5(False)

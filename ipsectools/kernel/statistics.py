@@ -10,17 +10,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.state import KernelState
 
 ESP_COUNTERS = 20 + 256
 AH_COUNTERS = 19 + 256
 IPSEC_COUNTERS = 13 + 3
 
 
-def read(kernel: Kernel) -> dict[str, Any]:
+def read(state: KernelState) -> dict[str, Any]:
     """What the data path counted."""
-    if kernel.ipsec_statistics is not None:
-        return kernel.ipsec_statistics()
+    if state.ipsec_statistics is not None:
+        return state.ipsec_statistics()
     return {
         "esp": [0] * ESP_COUNTERS,
         "ah": [0] * AH_COUNTERS,

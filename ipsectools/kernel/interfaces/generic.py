@@ -4,63 +4,64 @@ from __future__ import annotations
 
 from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
 from ipsectools.host.api import IFF_NOARP, IFF_PPROMISC, IFF_UP
-from ipsectools.kernel import addresses, if_ipsec
-from ipsectools.kernel import fib as fib_rules
-from ipsectools.kernel.cloners import alias_of
-from ipsectools.kernel.interface import IFF_OWN, IFF_PALLMULTI
+from ipsectools.kernel.addresses import assign
+from ipsectools.kernel.interfaces import fib as fib_rules
+from ipsectools.kernel.interfaces import if_ipsec
+from ipsectools.kernel.interfaces.cloners import alias_of
+from ipsectools.kernel.interfaces.interface import IFF_OWN, IFF_PALLMULTI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
 MTU_RANGE = range(72, 65535 + 1)
 NAME_LENGTH = 15  # bytes
 GROUP_LENGTH = 15
 
 
-def refresh(kernel: Kernel, interface: Interface) -> None:
+def refresh(state: KernelState, interface: Interface) -> None:
     """Reads the link again after the host changed it for us."""
-    link = kernel.host.link(interface.index)
+    link = state.host.link(interface.index)
     if link is not None:
         interface.link = link
 
 
-def _on_host(kernel: Kernel, interface: Interface, forward: Callable[[], None], back: Callable[[], None]) -> None:
+def _on_host(state: KernelState, interface: Interface, forward: Callable[[], None], back: Callable[[], None]) -> None:
     forward()
-    kernel.undo(back)
-    refresh(kernel, interface)
+    state.undo(back)
+    refresh(state, interface)
 
 
-def set_up(kernel: Kernel, interface: Interface, up: bool) -> None:
+def set_up(state: KernelState, interface: Interface, up: bool) -> None:
     """Sets or clears UP."""
     if interface.up == up:
         return
-    host, index = kernel.host, interface.index
-    _on_host(kernel, interface, lambda: host.set_link(index, up=up), lambda: host.set_link(index, up=not up))
+    host, index = state.host, interface.index
+    _on_host(state, interface, lambda: host.set_link(index, up=up), lambda: host.set_link(index, up=not up))
     if not up:
-        addresses.keep(kernel, interface)
+        assign.keep(state, interface)
     interface.up = up
-    kernel.interfaces.save(interface)
-    kernel.link_state_changed(interface)
+    state.interfaces.save(interface)
+    state.link_state_changed(interface)
 
 
-def set_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> None:
+def set_flags(state: KernelState, interface: Interface, on: int, off: int) -> None:
     """SIOCSIFFLAGS: flags that nobody may set are left alone, silently."""
-    host, index = kernel.host, interface.index
+    host, index = state.host, interface.index
     before = interface.flags
     interface.flags = before & ~(off & IFF_OWN) | on & IFF_OWN
     changed = before ^ interface.flags
     after = interface.flags
     if changed:
-        kernel.interfaces.save(interface)
-        kernel.interface_changed(interface)
+        state.interfaces.save(interface)
+        state.interface_changed(interface)
     if changed & IFF_PPROMISC:
         promisc = bool(after & IFF_PPROMISC)
         _on_host(
-            kernel,
+            state,
             interface,
             lambda: host.set_link(index, promisc=promisc),
             lambda: host.set_link(index, promisc=not promisc),
@@ -68,39 +69,39 @@ def set_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> None:
     if changed & IFF_PALLMULTI:
         allmulti = bool(after & IFF_PALLMULTI)
         _on_host(
-            kernel,
+            state,
             interface,
             lambda: host.set_link(index, allmulti=allmulti),
             lambda: host.set_link(index, allmulti=not allmulti),
         )
     if changed & IFF_NOARP and interface.iftype == "ether":
         arp = not after & IFF_NOARP
-        _on_host(kernel, interface, lambda: host.set_link(index, arp=arp), lambda: host.set_link(index, arp=not arp))
+        _on_host(state, interface, lambda: host.set_link(index, arp=arp), lambda: host.set_link(index, arp=not arp))
     if (on | off) & IFF_UP:
-        set_up(kernel, interface, bool(on & IFF_UP))
+        set_up(state, interface, bool(on & IFF_UP))
 
 
-def set_mtu(kernel: Kernel, interface: Interface, mtu: int) -> None:
+def set_mtu(state: KernelState, interface: Interface, mtu: int) -> None:
     """SIOCSIFMTU. EINVAL: outside 72..65535, or what the kind of interface allows."""
     if mtu not in MTU_RANGE or (interface.is_ipsec and mtu not in if_ipsec.MTU_RANGE):
         raise KernelError(EINVAL)
     if mtu == interface.mtu:
         return
-    host, index, before = kernel.host, interface.index, interface.mtu
-    _on_host(kernel, interface, lambda: host.set_link(index, mtu=mtu), lambda: host.set_link(index, mtu=before))
+    host, index, before = state.host, interface.index, interface.mtu
+    _on_host(state, interface, lambda: host.set_link(index, mtu=mtu), lambda: host.set_link(index, mtu=before))
     interface.mtu = mtu
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
 
 
-def set_metric(kernel: Kernel, interface: Interface, metric: int) -> None:
+def set_metric(state: KernelState, interface: Interface, metric: int) -> None:
     """SIOCSIFMETRIC."""
     interface.metric = metric
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
 
 
-def set_name(kernel: Kernel, interface: Interface, name: str) -> None:
+def set_name(state: KernelState, interface: Interface, name: str) -> None:
     """SIOCSIFNAME. ENAMETOOLONG, EEXIST; EINVAL: empty, or a name that Linux could not have. The unit stays held."""
     if len(name.encode("utf-8", "surrogateescape")) > NAME_LENGTH:
         raise KernelError(ENAMETOOLONG)
@@ -108,48 +109,48 @@ def set_name(kernel: Kernel, interface: Interface, name: str) -> None:
         raise KernelError(EINVAL)
     if name == interface.name:
         return
-    if kernel.interfaces.by_name(name) is not None:
+    if state.interfaces.by_name(name) is not None:
         raise KernelError(EEXIST)
     if name in (".", "..") or not name.isprintable() or any(each in "/:% " for each in name):
         raise KernelError(EINVAL)
-    host, index, before = kernel.host, interface.index, interface.name
-    _on_host(kernel, interface, lambda: host.set_link(index, name=name), lambda: host.set_link(index, name=before))
-    kernel.interfaces.rename(interface, name)
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    host, index, before = state.host, interface.index, interface.name
+    _on_host(state, interface, lambda: host.set_link(index, name=name), lambda: host.set_link(index, name=before))
+    state.interfaces.rename(interface, name)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
 
 
-def set_description(kernel: Kernel, interface: Interface, text: str) -> None:
+def set_description(state: KernelState, interface: Interface, text: str) -> None:
     """SIOCSIFDESCR; empty clears. ENAMETOOLONG: with its end longer than net.ifdescr_maxlen bytes."""
-    if text and len(text.encode("utf-8", "surrogateescape")) + 1 > kernel.sysctl.value("net.ifdescr_maxlen"):
+    if text and len(text.encode("utf-8", "surrogateescape")) + 1 > state.sysctl.value("net.ifdescr_maxlen"):
         raise KernelError(ENAMETOOLONG)
     if text == interface.description:
         return
-    host, index = kernel.host, interface.index
+    host, index = state.host, interface.index
     alias, before = alias_of(text), alias_of(interface.description)
-    _on_host(kernel, interface, lambda: host.set_link(index, alias=alias), lambda: host.set_link(index, alias=before))
+    _on_host(state, interface, lambda: host.set_link(index, alias=alias), lambda: host.set_link(index, alias=before))
     interface.description = text
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
 
 
-def join_group(kernel: Kernel, interface: Interface, group: str) -> None:
+def join_group(state: KernelState, interface: Interface, group: str) -> None:
     """SIOCAIFGROUP. EEXIST: already a member; EINVAL: no name of a group (it must not end in a digit)."""
     length = len(group.encode("utf-8", "surrogateescape"))
     if not 0 < length <= GROUP_LENGTH or group[-1] in "0123456789" or not _is_text(group):
         raise KernelError(EINVAL)
     if group in interface.groups:
         raise KernelError(EEXIST)
-    kernel.interfaces.join(interface, group)
-    kernel.interface_changed(interface)
+    state.interfaces.join(interface, group)
+    state.interface_changed(interface)
 
 
-def leave_group(kernel: Kernel, interface: Interface, group: str) -> None:
+def leave_group(state: KernelState, interface: Interface, group: str) -> None:
     """SIOCDIFGROUP. ENOENT: not a member."""
     if group not in interface.groups:
         raise KernelError(ENOENT)
-    kernel.interfaces.leave(interface, group)
-    kernel.interface_changed(interface)
+    state.interfaces.leave(interface, group)
+    state.interface_changed(interface)
 
 
 def _is_text(text: str) -> bool:
@@ -161,49 +162,49 @@ def _is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def check_fib(kernel: Kernel, fib: int) -> None:
+def check_fib(state: KernelState, fib: int) -> None:
     """EINVAL: there is no such FIB."""
-    if fib >= kernel.sysctl.value("net.fibs"):
+    if fib >= state.sysctl.value("net.fibs"):
         raise KernelError(EINVAL)
 
 
-def set_fib(kernel: Kernel, interface: Interface, fib: int) -> None:
+def set_fib(state: KernelState, interface: Interface, fib: int) -> None:
     """SIOCSIFFIB: the routing table for packets received on the interface."""
-    check_fib(kernel, fib)
+    check_fib(state, fib)
     if fib == interface.fib:
         return
-    host, index, before = kernel.host, interface.index, interface.fib
+    host, index, before = state.host, interface.index, interface.fib
     host.set_receive_fib(index, fib)
-    kernel.undo(lambda: host.set_receive_fib(index, before))
+    state.undo(lambda: host.set_receive_fib(index, before))
     interface.fib = fib
-    kernel.interfaces.save(interface)
-    fib_rules.apply(kernel)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    fib_rules.apply(state)
+    state.interface_changed(interface)
 
 
-def set_tunnel_fib(kernel: Kernel, interface: Interface, fib: int) -> None:
+def set_tunnel_fib(state: KernelState, interface: Interface, fib: int) -> None:
     """SIOCSTUNFIB: the routing table for the outer packets. EINVAL also if the interface has none."""
     if not interface.is_ipsec:
         raise KernelError(EINVAL)
-    check_fib(kernel, fib)
+    check_fib(state, fib)
     if fib == interface.tunnelfib:
         return
     interface.tunnelfib = fib
-    kernel.interfaces.save(interface)
-    fib_rules.apply(kernel)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    fib_rules.apply(state)
+    state.interface_changed(interface)
 
 
-def set_capabilities(kernel: Kernel, interface: Interface, value: int) -> None:
+def set_capabilities(state: KernelState, interface: Interface, value: int) -> None:
     """SIOCSIFCAP. EINVAL: something that the interface cannot do."""
     if value & ~interface.capabilities:
         raise KernelError(EINVAL)
     interface.options = value
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
 
 
-def set_link_address(kernel: Kernel, interface: Interface, text: str) -> None:
+def set_link_address(state: KernelState, interface: Interface, text: str) -> None:
     """SIOCSIFLLADDR. EINVAL: no six octets, or an interface without a link-level address."""
     try:
         octets = bytes.fromhex(text.replace(":", " "))
@@ -211,12 +212,12 @@ def set_link_address(kernel: Kernel, interface: Interface, text: str) -> None:
         raise KernelError(EINVAL) from None
     if len(octets) != 6 or interface.link.lladdr is None or interface.iftype == "loop":
         raise KernelError(EINVAL)
-    host, index, before = kernel.host, interface.index, interface.link.lladdr
+    host, index, before = state.host, interface.index, interface.link.lladdr
     after = octets.hex(":")
-    _on_host(kernel, interface, lambda: host.set_link(index, lladdr=after), lambda: host.set_link(index, lladdr=before))
-    kernel.interface_changed(interface)
+    _on_host(state, interface, lambda: host.set_link(index, lladdr=after), lambda: host.set_link(index, lladdr=before))
+    state.interface_changed(interface)
 
 
-def find_members(kernel: Kernel, group: str) -> list[str]:
+def find_members(state: KernelState, group: str) -> list[str]:
     """SIOCGIFGMEMB: names in order of joining, none for an unknown group."""
-    return [interface.name for interface in kernel.interfaces.members(group)]
+    return [interface.name for interface in state.interfaces.members(group)]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from ipsectools.errno import EEXIST, EINVAL, ENOSPC, ENXIO, KernelError
 from ipsectools.host.api import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_POINTOPOINT, IFF_SIMPLEX
-from ipsectools.kernel import addresses, if_ipsec, nd6
-from ipsectools.kernel import fib as fib_rules
+from ipsectools.kernel.addresses import assign, nd6
+from ipsectools.kernel.interfaces import fib as fib_rules
+from ipsectools.kernel.interfaces import if_ipsec
 from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.host.api import Address, Host, Link
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
 MAX_UNIT = 0x7FFF
 INT_MAX = 0x7FFFFFFF
@@ -122,11 +123,11 @@ def find(name: str) -> Cloner:
     return cloner
 
 
-def create(kernel: Kernel, name: str, fib: int) -> str:
+def create(state: KernelState, name: str, fib: int) -> str:
     """SIOCIFCREATE2: the name given. EINVAL, ENOSPC, EEXIST as if_clone(9) has them."""
     cloner = find(name)
     unit = cloner.unit_of(name)
-    interfaces = kernel.interfaces
+    interfaces = state.interfaces
     if unit is None:
         unit = interfaces.free_unit(cloner.name, f"{cloner.name}{{}}{cloner.suffixes[0]}")
     elif unit <= MAX_UNIT and interfaces.of_unit(cloner.name, unit):
@@ -137,24 +138,24 @@ def create(kernel: Kernel, name: str, fib: int) -> str:
     if any(interfaces.by_name(each) is not None for each in wanted):
         raise KernelError(EEXIST)
     made = []
-    for index in _make_device(kernel, cloner, wanted):
-        link = kernel.host.link(index)
+    for index in _make_device(state, cloner, wanted):
+        link = state.host.link(index)
         if link is None:
             raise KernelError(ENXIO)
-        interface = adopt(kernel, link, cloner, unit)
+        interface = adopt(state, link, cloner, unit)
         interface.tunnelfib = fib
         interfaces.save(interface)
-        kernel.store.delete(LENT_TABLE, interface.name)  # who has a name again does not wait for the lent one
-        kernel.interface_changed(interface)
+        state.store.delete(LENT_TABLE, interface.name)  # who has a name again does not wait for the lent one
+        state.interface_changed(interface)
         made.append(interface)
     if fib:
-        fib_rules.apply(kernel)
+        fib_rules.apply(state)
     return made[0].name
 
 
-def adopt(kernel: Kernel, link: Link, cloner: Cloner | None = None, unit: int | None = None) -> Interface:
+def adopt(state: KernelState, link: Link, cloner: Cloner | None = None, unit: int | None = None) -> Interface:
     """The interface of a link that is new here, as a cloner's (its unit must be free) or as the host's own."""
-    interfaces = kernel.interfaces
+    interfaces = state.interfaces
     interface = interfaces.add(link, cloner=cloner.name if cloner else None, unit=unit)
     if cloner is not None:
         interfaces.join(interface, cloner.name)
@@ -163,20 +164,20 @@ def adopt(kernel: Kernel, link: Link, cloner: Cloner | None = None, unit: int | 
     interface.description = link.alias
     interface.options = interface.capabilities
     if cloner is None:
-        interface.nd6 = nd6.of_host(kernel, interface)
+        interface.nd6 = nd6.of_host(state, interface)
     else:
-        interface.nd6 = nd6.initial(kernel, interface)
-        _tell_host(kernel, interface)
+        interface.nd6 = nd6.initial(state, interface)
+        _tell_host(state, interface)
     interfaces.save(interface)
     return interface
 
 
-def _tell_host(kernel: Kernel, interface: Interface) -> None:
+def _tell_host(state: KernelState, interface: Interface) -> None:
     """Linux believes router advertisements by default, FreeBSD does not."""
-    if kernel.host.live and interface.iftype != "loop":
+    if state.host.live and interface.iftype != "loop":
         accept = bool(interface.nd6 & nd6.ACCEPT_RTADV)
         try:
-            kernel.host.set_neighbor_discovery(interface.index, accept_rtadv=accept)
+            state.host.set_neighbor_discovery(interface.index, accept_rtadv=accept)
         except KernelError:
             return  # in containers /proc/sys is often read-only
 
@@ -190,15 +191,15 @@ def equip(interface: Interface) -> None:
         interface.capabilities = cloner.capabilities
 
 
-def _make_device(kernel: Kernel, cloner: Cloner, wanted: list[str]) -> list[int]:
+def _make_device(state: KernelState, cloner: Cloner, wanted: list[str]) -> list[int]:
     """Makes the device. A live host's is noted before, so that one whose creation was cut off is found and removed."""
-    host, store = kernel.host, kernel.store
+    host, store = state.host, state.store
     if host.live:
         store.put(BEGUN_TABLE, (wanted[0], cloner.kind))
         store.commit()
-        kernel.undo(lambda: _forget_begun(kernel, wanted[0]))
+        state.undo(lambda: _forget_begun(state, wanted[0]))
     indices = cloner.make(host, wanted, cloner.mtu)
-    kernel.undo(lambda: host.destroy_link(indices[0]))
+    state.undo(lambda: host.destroy_link(indices[0]))
     if host.live:
         store.delete(BEGUN_TABLE, wanted[0])
     link = host.link(indices[0])
@@ -207,34 +208,34 @@ def _make_device(kernel: Kernel, cloner: Cloner, wanted: list[str]) -> list[int]
     return indices
 
 
-def _forget_begun(kernel: Kernel, name: str) -> None:
+def _forget_begun(state: KernelState, name: str) -> None:
     """After a creation failed, and all else of it was taken back."""
-    kernel.store.delete(BEGUN_TABLE, name)
-    kernel.store.commit()
+    state.store.delete(BEGUN_TABLE, name)
+    state.store.commit()
 
 
-def clean_up(kernel: Kernel) -> None:
+def clean_up(state: KernelState) -> None:
     """At start: removes devices whose creation was cut off before the interface was in the state file."""
-    rows = list(kernel.store.rows(BEGUN_TABLE))
+    rows = list(state.store.rows(BEGUN_TABLE))
     if not rows:
         return
-    links = {link.name: link for link in kernel.host.links()}
+    links = {link.name: link for link in state.host.links()}
     for name, kind in rows:
         link = links.get(str(name))
-        if link is not None and link.kind == kind and kernel.interfaces.by_name(link.name) is None:
-            kernel.host.destroy_link(link.index)
-        kernel.store.delete(BEGUN_TABLE, name)
+        if link is not None and link.kind == kind and state.interfaces.by_name(link.name) is None:
+            state.host.destroy_link(link.index)
+        state.store.delete(BEGUN_TABLE, name)
 
 
-def destroy(kernel: Kernel, interface: Interface) -> None:
+def destroy(state: KernelState, interface: Interface) -> None:
     """SIOCIFDESTROY. EINVAL: not a clone, or lo0. SAs are left alone."""
     if interface.cloner is None or interface.unit is None or (interface.cloner == "lo" and interface.unit == 0):
         raise KernelError(EINVAL)
-    together = kernel.interfaces.of_unit(interface.cloner, interface.unit)
-    devices = [Device(kernel, each) for each in together]
+    together = state.interfaces.of_unit(interface.cloner, interface.unit)
+    devices = [Device(state, each) for each in together]
     for each in together:
-        forget(kernel, each)
-    host = kernel.host
+        forget(state, each)
+    host = state.host
     try:
         host.destroy_link(together[0].index)
     except KernelError as error:
@@ -244,18 +245,18 @@ def destroy(kernel: Kernel, interface: Interface) -> None:
     def make_again() -> None:
         restore(host, devices)
 
-    kernel.undo(make_again)
+    state.undo(make_again)
 
 
-def forget(kernel: Kernel, interface: Interface) -> None:
+def forget(state: KernelState, interface: Interface) -> None:
     """Removes an interface from the books: its tunnel, addresses, groups, unit, and the interface."""
     if interface.is_ipsec:
-        if_ipsec.delete_tunnel(kernel, interface)
+        if_ipsec.delete_tunnel(state, interface)
     for address in list(interface.addresses.values()):
-        addresses.drop(kernel, interface, address)
-    kernel.interfaces.remove(interface)
-    fib_rules.release(kernel, interface)
-    kernel.interface_removed(interface)
+        assign.drop(state, interface, address)
+    state.interfaces.remove(interface)
+    fib_rules.release(state, interface)
+    state.interface_removed(interface)
 
 
 class Device:
@@ -263,7 +264,7 @@ class Device:
 
     __slots__ = ("addresses", "alias", "cloner", "index", "lladdr", "master", "members", "mtu", "name", "up")
 
-    def __init__(self, kernel: Kernel, interface: Interface) -> None:
+    def __init__(self, state: KernelState, interface: Interface) -> None:
         assert interface.cloner is not None
         self.cloner = CLONERS[interface.cloner]
         self.name = interface.name
@@ -275,9 +276,9 @@ class Device:
         self.master = interface.link.master
         self.members: list[int] = []
         if interface.iftype == "bridge":
-            self.members = [each.index for each in kernel.interfaces if each.link.master == interface.index]
+            self.members = [each.index for each in state.interfaces if each.link.master == interface.index]
         self.addresses: list[Address] = [
-            addresses.for_host(interface, address, kernel.now) for address in interface.addresses.values()
+            assign.for_host(interface, address, state.now) for address in interface.addresses.values()
         ]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import Address
-from ipsectools.kernel import if_ipsec
+from ipsectools.kernel.interfaces import if_ipsec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interface import Interface, InterfaceAddress
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
+    from ipsectools.kernel.state import KernelState
 
 
 def for_host(interface: Interface, address: InterfaceAddress, now: float) -> Address:
@@ -27,54 +27,54 @@ def for_host(interface: Interface, address: InterfaceAddress, now: float) -> Add
     )
 
 
-def give(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> None:
+def give(state: KernelState, interface: Interface, address: InterfaceAddress) -> None:
     """Adds an address (or new lifetimes of one) here and on the host. Raises KernelError."""
-    host = kernel.host
-    wanted = for_host(interface, address, kernel.now)
+    host = state.host
+    wanted = for_host(interface, address, state.now)
     before = interface.addresses.get((address.family, address.address))
-    previous = for_host(interface, before, kernel.now) if before is not None else None
+    previous = for_host(interface, before, state.now) if before is not None else None
     host.add_address(wanted)
-    kernel.undo(lambda: host.add_address(previous) if previous is not None else host.delete_address(wanted))
+    state.undo(lambda: host.add_address(previous) if previous is not None else host.delete_address(wanted))
     address.seen = (wanted.preferred, wanted.valid)
-    enter(kernel, interface, address)
+    enter(state, interface, address)
 
 
-def take(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> None:
+def take(state: KernelState, interface: Interface, address: InterfaceAddress) -> None:
     """Removes an address here and on the host. Raises KernelError."""
-    host = kernel.host
-    gone = for_host(interface, address, kernel.now)
+    host = state.host
+    gone = for_host(interface, address, state.now)
     host.delete_address(gone)
-    kernel.undo(lambda: host.add_address(gone))
-    drop(kernel, interface, address)
+    state.undo(lambda: host.add_address(gone))
+    drop(state, interface, address)
 
 
-def keep(kernel: Kernel, interface: Interface) -> None:
+def keep(state: KernelState, interface: Interface) -> None:
     """After an interface went down: Linux forgets IPv6 addresses then, FreeBSD keeps them all.
 
     What routers advertised comes back by itself.
     """
-    if not kernel.host.live:
+    if not state.host.live:
         return
-    there = {(each.family, each.address) for each in kernel.host.addresses() if each.index == interface.index}
+    there = {(each.family, each.address) for each in state.host.addresses() if each.index == interface.index}
     for key, address in interface.addresses.items():
         if key not in there and not {"autoconf", "temporary"} & {*address.host_flags}:
             try:
-                kernel.host.add_address(for_host(interface, address, kernel.now))
+                state.host.add_address(for_host(interface, address, state.now))
             except KernelError:
                 continue  # the books will follow the host
 
 
-def enter(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> None:
+def enter(state: KernelState, interface: Interface, address: InterfaceAddress) -> None:
     """Takes an address into the books that the host has already."""
     known = (address.family, address.address) in interface.addresses
-    kernel.interfaces.save_address(interface, address)
+    state.interfaces.save_address(interface, address)
     if not known:
-        if_ipsec.local_address_added(kernel, address.address, interface.zone_of(address))
-    kernel.interface_changed(interface)
+        if_ipsec.local_address_added(state, address.address, interface.zone_of(address))
+    state.interface_changed(interface)
 
 
-def drop(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> None:
+def drop(state: KernelState, interface: Interface, address: InterfaceAddress) -> None:
     """Takes an address out of the books that the host has no more."""
-    kernel.interfaces.drop_address(interface, address)
-    if_ipsec.local_address_removed(kernel, address.address, interface.zone_of(address))
-    kernel.interface_changed(interface)
+    state.interfaces.drop_address(interface, address)
+    if_ipsec.local_address_removed(state, address.address, interface.zone_of(address))
+    state.interface_changed(interface)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ipsectools.kernel import if_ipsec
+from ipsectools.kernel.interfaces import if_ipsec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.host.api import Link
-    from ipsectools.kernel.interface import Interface, InterfaceAddress
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
+    from ipsectools.kernel.state import KernelState
 
 _ADDRESS_FLAGS = (
     "anycast",
@@ -38,21 +38,21 @@ _MEDIA = {
 _STATISTICS = ("ipackets", "ibytes", "ierrors", "opackets", "obytes", "oerrors")
 
 
-def list_interfaces(kernel: Kernel, name: str | None) -> list[dict[str, Any]]:
+def list_interfaces(state: KernelState, name: str | None) -> list[dict[str, Any]]:
     """LISTIF: all interfaces in order of attachment, or the named one; nothing if there is none of that name."""
     if name is not None:
-        interface = kernel.interfaces.by_name(name)
+        interface = state.interfaces.by_name(name)
         if interface is None:
             return []
-        return [_describe(kernel, interface, kernel.host.link(interface.index) or interface.link)]
-    links = {link.index: link for link in kernel.host.links()}
-    return [_describe(kernel, interface, links.get(interface.index, interface.link)) for interface in kernel.interfaces]
+        return [_describe(state, interface, state.host.link(interface.index) or interface.link)]
+    links = {link.index: link for link in state.host.links()}
+    return [_describe(state, interface, links.get(interface.index, interface.link)) for interface in state.interfaces]
 
 
-def _describe(kernel: Kernel, interface: Interface, link: Link) -> dict[str, Any]:
+def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str, Any]:
     counters = None
-    if interface.is_ipsec and kernel.interface_counters is not None:
-        counters = kernel.interface_counters(interface.index)
+    if interface.is_ipsec and state.interface_counters is not None:
+        counters = state.interface_counters(interface.index)
     media, status = _media(interface, link)
     point_to_point = interface.is_point_to_point
     return {
@@ -67,26 +67,26 @@ def _describe(kernel: Kernel, interface: Interface, link: Link) -> dict[str, Any
         "iftype": interface.iftype,
         "lladdr": link.lladdr if interface.iftype in ("ether", "bridge") else None,
         "groups": list(interface.groups),
-        "tunnel": _tunnel(kernel, interface),
+        "tunnel": _tunnel(state, interface),
         "reqid": interface.reqid if interface.is_ipsec else None,
         "fib": interface.fib,
         "tunnelfib": interface.tunnelfib,
         "nd6": interface.nd6,
         "inet": [_inet(address, point_to_point) for address in interface.of_family("inet")],
-        "inet6": [_inet6(kernel, interface, address) for address in interface.of_family("inet6")],
+        "inet6": [_inet6(state, interface, address) for address in interface.of_family("inet6")],
         "media": media,
         "status": status,
         "drivername": interface.drivername,
         "statistics": dict(zip(_STATISTICS, counters or link.statistics, strict=True)),
         "cloner": interface.cloner,
-        "members": _members(kernel, interface),
+        "members": _members(state, interface),
     }
 
 
-def _tunnel(kernel: Kernel, interface: Interface) -> dict[str, str] | None:
+def _tunnel(state: KernelState, interface: Interface) -> dict[str, str] | None:
     if interface.tunnel is None:
         return None
-    src, dst = if_ipsec.tunnel_texts(kernel, interface.tunnel)
+    src, dst = if_ipsec.tunnel_texts(state, interface.tunnel)
     return {"family": interface.tunnel.family, "src": src, "dst": dst}
 
 
@@ -99,8 +99,8 @@ def _inet(address: InterfaceAddress, point_to_point: bool) -> dict[str, Any]:
     }
 
 
-def _inet6(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> dict[str, Any]:
-    pltime_left = address.left(address.pltime, kernel.now)
+def _inet6(state: KernelState, interface: Interface, address: InterfaceAddress) -> dict[str, Any]:
+    pltime_left = address.left(address.pltime, state.now)
     flags = {*address.flags, *address.host_flags}
     if pltime_left == 0:
         flags.add("deprecated")
@@ -113,7 +113,7 @@ def _inet6(kernel: Kernel, interface: Interface, address: InterfaceAddress) -> d
         "pltime": address.pltime,
         "vltime": address.vltime,
         "pltime_left": pltime_left,
-        "vltime_left": address.left(address.vltime, kernel.now),
+        "vltime_left": address.left(address.vltime, state.now),
     }
 
 
@@ -131,7 +131,7 @@ def _media(interface: Interface, link: Link) -> tuple[str | None, str | None]:
     return f"Ethernet {chosen} ({active})", "active"
 
 
-def _members(kernel: Kernel, interface: Interface) -> list[str] | None:
+def _members(state: KernelState, interface: Interface) -> list[str] | None:
     if interface.iftype != "bridge":
         return None
-    return [each.name for each in kernel.interfaces if each.link.master == interface.index]
+    return [each.name for each in state.interfaces if each.link.master == interface.index]

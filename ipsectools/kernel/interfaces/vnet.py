@@ -8,31 +8,31 @@ the way back the kernel here remembers what it lent, whoever moves it.
 from __future__ import annotations
 
 from ipsectools.errno import EEXIST, ENXIO, KernelError
-from ipsectools.kernel import cloners, if_ipsec
-from ipsectools.kernel.cloners import LENT_TABLE
+from ipsectools.kernel.interfaces import cloners, if_ipsec
+from ipsectools.kernel.interfaces.cloners import LENT_TABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.host.api import Link
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
 _MARK = "if_ipsec(4) from another vnet:"
 
 
-def move(kernel: Kernel, interface: Interface, vnet: str) -> None:
+def move(state: KernelState, interface: Interface, vnet: str) -> None:
     """SIOCSIFVNET: the interface goes away from here. ENXIO: no such vnet; EEXIST: its name is in use there."""
-    host, index, name = kernel.host, interface.index, interface.name
-    device = cloners.Device(kernel, interface) if interface.cloner is not None else None
+    host, index, name = state.host, interface.index, interface.name
+    device = cloners.Device(state, interface) if interface.cloner is not None else None
     if interface.cloner is not None:
         label = f"{interface.drivername} {interface.reqid}"
-        kernel.store.put(LENT_TABLE, (name, label))
+        state.store.put(LENT_TABLE, (name, label))
     if interface.is_ipsec:
-        if_ipsec.delete_tunnel(kernel, interface)
+        if_ipsec.delete_tunnel(state, interface)
         alias = interface.link.alias
         host.set_link(index, alias=f"{_MARK} {label}")
-        kernel.undo(lambda: host.set_link(index, alias=alias))
-    cloners.forget(kernel, interface)
+        state.undo(lambda: host.set_link(index, alias=alias))
+    cloners.forget(state, interface)
     host.move_link(index, vnet)
 
     def bring_back() -> None:
@@ -41,32 +41,32 @@ def move(kernel: Kernel, interface: Interface, vnet: str) -> None:
             host.destroy_link(back)
             cloners.restore(host, [device])
 
-    kernel.undo(bring_back)
+    state.undo(bring_back)
 
 
-def reclaim(kernel: Kernel, name: str, vnet: str) -> None:
+def reclaim(state: KernelState, name: str, vnet: str) -> None:
     """SIOCSIFRVNET. ENXIO: no such vnet, or no such interface in it; EEXIST: the name is in use here; EPERM: this
     process must not look into other namespaces (then its client may bring the interface)."""
-    host = kernel.host
-    if kernel.interfaces.by_name(name) is not None:
+    host = state.host
+    if state.interfaces.by_name(name) is not None:
         raise KernelError(EEXIST)
     index = host.fetch_link(name, vnet)
-    kernel.undo(lambda: host.move_link(index, vnet))
+    state.undo(lambda: host.move_link(index, vnet))
     link = host.link(index)
     if link is None:
         raise KernelError(ENXIO)
-    if arrived(kernel, link) is None:
-        kernel.interface_changed(cloners.adopt(kernel, link))
+    if arrived(state, link) is None:
+        state.interface_changed(cloners.adopt(state, link))
 
 
-def arrived(kernel: Kernel, link: Link) -> Interface | None:
+def arrived(state: KernelState, link: Link) -> Interface | None:
     """The cloned interface of a device that was lent from here, or that bears a label; None if it is neither.
 
     It keeps its unit if nobody here has that, and its reqid likewise.
     """
     alias = link.alias
     labelled = alias.startswith(_MARK)
-    label = alias.removeprefix(_MARK) if labelled else _lent(kernel, link.name)
+    label = alias.removeprefix(_MARK) if labelled else _lent(state, link.name)
     words = label.split()
     if len(words) != 2 or not label.isascii() or not words[1].isdecimal():
         return None
@@ -76,12 +76,12 @@ def arrived(kernel: Kernel, link: Link) -> Interface | None:
     cloner, unit = found
     if link.kind not in cloner.kinds or (labelled and cloner.name != "ipsec"):
         return None
-    kernel.store.delete(LENT_TABLE, link.name)
-    interfaces = kernel.interfaces
+    state.store.delete(LENT_TABLE, link.name)
+    interfaces = state.interfaces
     if len(interfaces.of_unit(cloner.name, unit)) == len(cloner.suffixes):
         unit = interfaces.free_unit(cloner.name, f"{cloner.name}{{}}{cloner.suffixes[0]}")
-    kernel.host.leave_addresses_alone(link.index)
-    interface = cloners.adopt(kernel, link, cloner, unit)
+    state.host.leave_addresses_alone(link.index)
+    interface = cloners.adopt(state, link, cloner, unit)
     if unit == found[1]:
         interface.drivername = words[0]
     reqid = int(words[1])
@@ -89,17 +89,17 @@ def arrived(kernel: Kernel, link: Link) -> Interface | None:
         interfaces.set_reqid(interface, reqid)
     if labelled:
         # The label has done its work; a description did not travel.
-        host, index = kernel.host, link.index
+        host, index = state.host, link.index
         host.set_link(index, alias="")
-        kernel.undo(lambda: host.set_link(index, alias=alias))
+        state.undo(lambda: host.set_link(index, alias=alias))
         link.alias = interface.description = ""
     interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interface_changed(interface)
     return interface
 
 
-def _lent(kernel: Kernel, name: str) -> str:
-    for lent, label in kernel.store.rows(LENT_TABLE):
+def _lent(state: KernelState, name: str) -> str:
+    for lent, label in state.store.rows(LENT_TABLE):
         if lent == name:
             return str(label)
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipsectools.kernel.interface import (
+from ipsectools.kernel.interfaces.interface import (
     ADDRESS_TABLE,
     GROUP_TABLE,
     INTERFACE_TABLE,

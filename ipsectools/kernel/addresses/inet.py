@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from ipsectools.errno import EADDRNOTAVAIL, EDESTADDRREQ, EEXIST, EINVAL, KernelError
 from ipsectools.host.api import IFF_BROADCAST
-from ipsectools.kernel import addresses, generic
+from ipsectools.kernel.addresses import assign
+from ipsectools.kernel.interfaces import generic
 from ipsectools.kernel.numeric import broadcast_of, is_unspecified, parse, unparse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
 NO_DESTINATION = "Empty IFA_LOCAL/IFA_ADDRESS"
 """What netlink says besides EINVAL of a point-to-point address without the other end."""
 
 
 def add(
-    kernel: Kernel, interface: Interface, text: str, prefixlen: int, peer: str | None, broadcast: str | None
+    state: KernelState, interface: Interface, text: str, prefixlen: int, peer: str | None, broadcast: str | None
 ) -> None:
     """Adds an address as the last one, also if it is there already, and sets UP.
 
@@ -43,28 +44,28 @@ def add(
             everybody = unparse(broadcast_of(packed, prefixlen))
     before = interface.addresses.get(("inet", address))
     if before is not None:
-        addresses.take(kernel, interface, before)
-    if other is not None and _is_routed_otherwise(kernel, interface, other):
+        assign.take(state, interface, before)
+    if other is not None and _is_routed_otherwise(state, interface, other):
         raise KernelError(EEXIST)
-    new = kernel.interfaces.new_address("inet", address, prefixlen)
+    new = state.interfaces.new_address("inet", address, prefixlen)
     new.peer = other
     new.broadcast = everybody
-    new.since = kernel.now
-    addresses.give(kernel, interface, new)
-    generic.set_up(kernel, interface, True)
+    new.since = state.now
+    assign.give(state, interface, new)
+    generic.set_up(state, interface, True)
 
 
-def _is_routed_otherwise(kernel: Kernel, interface: Interface, destination: str) -> bool:
+def _is_routed_otherwise(state: KernelState, interface: Interface, destination: str) -> bool:
     """Whether a host route to the destination is there that no interface's address has made."""
-    if not kernel.host.has_host_route(destination, interface.fib):
+    if not state.host.has_host_route(destination, interface.fib):
         return False
     return not any(
         each.fib == interface.fib and any(address.peer == destination for address in each.of_family("inet"))
-        for each in kernel.interfaces
+        for each in state.interfaces
     )
 
 
-def delete(kernel: Kernel, interface: Interface, text: str | None) -> None:
+def delete(state: KernelState, interface: Interface, text: str | None) -> None:
     """Removes an address, the first one if none is named. EADDRNOTAVAIL if it is not there."""
     if text is None:
         found = next(iter(interface.of_family("inet")), None)
@@ -72,7 +73,7 @@ def delete(kernel: Kernel, interface: Interface, text: str | None) -> None:
         found = interface.addresses.get(("inet", unparse(_parse(text))))
     if found is None:
         raise KernelError(EADDRNOTAVAIL)
-    addresses.take(kernel, interface, found)
+    assign.take(state, interface, found)
 
 
 def _parse(text: str) -> bytes:

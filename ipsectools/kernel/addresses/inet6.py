@@ -9,13 +9,14 @@ import os
 
 from ipsectools.errno import EADDRNOTAVAIL, EEXIST, EINVAL, KernelError
 from ipsectools.host.api import IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP
-from ipsectools.kernel import addresses, generic, nd6
+from ipsectools.kernel.addresses import assign, nd6
+from ipsectools.kernel.interfaces import generic
 from ipsectools.kernel.numeric import is_link_local, is_multicast, is_unspecified, parse, unparse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.state import KernelState
 
 FLAGS = ("anycast", "tentative", "deprecated", "autoconf", "prefer_source")
 """The words that may come with a new address."""
@@ -24,7 +25,7 @@ INFINITE = 0xFFFFFFFF
 
 
 def add(
-    kernel: Kernel,
+    state: KernelState,
     interface: Interface,
     text: str,
     prefixlen: int,
@@ -61,7 +62,7 @@ def add(
     if before is None and valid == 0:
         return
     first = not interface.of_family("inet6")
-    new = kernel.interfaces.new_address("inet6", address, prefixlen)
+    new = state.interfaces.new_address("inet6", address, prefixlen)
     new.peer = other
     words = [flag for flag in flags if flag not in ("deprecated", "tentative")]
     if before is not None:
@@ -70,24 +71,24 @@ def add(
         if "tentative" in before.flags:
             words.append("tentative")
     elif not first or not interface.nd6 & nd6.IFDISABLED:
-        words += _detection(kernel, interface)
+        words += _detection(state, interface)
     new.flags = tuple(words)
-    new.pltime, new.vltime, new.since = preferred, valid, kernel.now
-    addresses.give(kernel, interface, new)
-    _enable(kernel, interface)
-    _schedule(kernel, new.vltime)
+    new.pltime, new.vltime, new.since = preferred, valid, state.now
+    assign.give(state, interface, new)
+    _enable(state, interface)
+    _schedule(state, new.vltime)
     if first:
-        generic.set_up(kernel, interface, True)
-    attach_link_local(kernel, interface)
-    finish_detection(kernel, interface)
+        generic.set_up(state, interface, True)
+    attach_link_local(state, interface)
+    finish_detection(state, interface)
 
 
-def delete(kernel: Kernel, interface: Interface, text: str | None) -> None:
+def delete(state: KernelState, interface: Interface, text: str | None) -> None:
     """Removes an address. EADDRNOTAVAIL if it is not there."""
     found = interface.addresses.get(("inet6", unparse(_parse(text)))) if text is not None else None
     if found is None:
         raise KernelError(EADDRNOTAVAIL)
-    addresses.take(kernel, interface, found)
+    assign.take(state, interface, found)
 
 
 def _parse(text: str) -> bytes:
@@ -97,13 +98,13 @@ def _parse(text: str) -> bytes:
     return packed
 
 
-def _enable(kernel: Kernel, interface: Interface) -> None:
+def _enable(state: KernelState, interface: Interface) -> None:
     if interface.nd6 & nd6.IFDISABLED:
         interface.nd6 &= ~nd6.IFDISABLED
-        kernel.interfaces.save(interface)
+        state.interfaces.save(interface)
 
 
-def set_nd6_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> None:
+def set_nd6_flags(state: KernelState, interface: Interface, on: int, off: int) -> None:
     """SIOCSIFINFO_IN6: sets and clears flags of Neighbor Discovery; DEFAULTIF is not one of them."""
     before = interface.nd6
     after = before & ~(off & nd6.SETTABLE) | on & nd6.SETTABLE
@@ -111,7 +112,7 @@ def set_nd6_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> No
         return
     changed = before ^ after
     if changed & (nd6.ACCEPT_RTADV | nd6.NO_DAD):
-        host, index = kernel.host, interface.index
+        host, index = state.host, interface.index
 
         def tell(flags: int) -> None:
             host.set_neighbor_discovery(
@@ -121,20 +122,20 @@ def set_nd6_flags(kernel: Kernel, interface: Interface, on: int, off: int) -> No
             )
 
         tell(after)
-        kernel.undo(lambda: tell(before))
+        state.undo(lambda: tell(before))
     interface.nd6 = after
-    kernel.interfaces.save(interface)
-    kernel.interface_changed(interface)
+    state.interfaces.save(interface)
+    state.interface_changed(interface)
     if after & nd6.IFDISABLED and not before & nd6.IFDISABLED:
-        start_detection(kernel, interface)
-    attach_link_local(kernel, interface)
-    finish_detection(kernel, interface)
+        start_detection(state, interface)
+    attach_link_local(state, interface)
+    finish_detection(state, interface)
 
 
 # the link-local address
 
 
-def attach_link_local(kernel: Kernel, interface: Interface) -> None:
+def attach_link_local(state: KernelState, interface: Interface) -> None:
     """Gives an interface that is UP its link-local address, if it has none and is to have one.
 
     Linux does that by itself for the interfaces that are its own.
@@ -142,26 +143,26 @@ def attach_link_local(kernel: Kernel, interface: Interface) -> None:
     wanted = nd6.IFDISABLED | nd6.AUTO_LINKLOCAL
     if not interface.up or interface.nd6 & wanted != nd6.AUTO_LINKLOCAL:
         return
-    if kernel.host.live and interface.cloner is None:
+    if state.host.live and interface.cloner is None:
         return
     if any(is_link_local(_parse(address.address)) for address in interface.of_family("inet6")):
         return
     loopback = bool(interface.all_flags & IFF_LOOPBACK)
-    identifier = b"\0\0\0\0\0\0\0\1" if loopback else _identifier(kernel, interface)
-    address = kernel.interfaces.new_address("inet6", unparse(b"\xfe\x80" + bytes(6) + identifier), 64)
-    address.flags = tuple(_detection(kernel, interface))
-    address.since = kernel.now
+    identifier = b"\0\0\0\0\0\0\0\1" if loopback else _identifier(state, interface)
+    address = state.interfaces.new_address("inet6", unparse(b"\xfe\x80" + bytes(6) + identifier), 64)
+    address.flags = tuple(_detection(state, interface))
+    address.since = state.now
     try:
-        addresses.give(kernel, interface, address)
+        assign.give(state, interface, address)
     except KernelError as error:
         # Linux may have been faster.
         if error.errno != EEXIST:
             raise
 
 
-def _identifier(kernel: Kernel, interface: Interface) -> bytes:
+def _identifier(state: KernelState, interface: Interface) -> bytes:
     """64 bits: from the interface's own Ethernet address, or borrowed from the first universal one, or random."""
-    for each in (interface, *kernel.interfaces):
+    for each in (interface, *state.interfaces):
         octets = bytes.fromhex(each.link.lladdr.replace(":", "")) if each.link.lladdr else b""
         if len(octets) == 6 and any(octets) and (each is interface or not octets[0] & 2):
             return bytes((octets[0] ^ 2,)) + octets[1:3] + b"\xff\xfe" + octets[3:]
@@ -173,22 +174,22 @@ def _identifier(kernel: Kernel, interface: Interface) -> bytes:
 # the interface is UP and RUNNING
 
 
-def _detection(kernel: Kernel, interface: Interface) -> list[str]:
+def _detection(state: KernelState, interface: Interface) -> list[str]:
     """The flags with which a new address starts."""
-    if kernel.host.live or interface.nd6 & nd6.NO_DAD or interface.all_flags & IFF_LOOPBACK:
+    if state.host.live or interface.nd6 & nd6.NO_DAD or interface.all_flags & IFF_LOOPBACK:
         return []
-    return ["tentative"] if kernel.sysctl.value("net.inet6.ip6.dad_count") > 0 else []
+    return ["tentative"] if state.sysctl.value("net.inet6.ip6.dad_count") > 0 else []
 
 
-def start_detection(kernel: Kernel, interface: Interface) -> None:
+def start_detection(state: KernelState, interface: Interface) -> None:
     """Makes all addresses tentative again."""
     for address in interface.of_family("inet6"):
-        if "tentative" not in address.flags and _detection(kernel, interface):
+        if "tentative" not in address.flags and _detection(state, interface):
             address.flags += ("tentative",)
-            kernel.interfaces.save_address(interface, address)
+            state.interfaces.save_address(interface, address)
 
 
-def finish_detection(kernel: Kernel, interface: Interface) -> None:
+def finish_detection(state: KernelState, interface: Interface) -> None:
     """Ends detection if the interface can be used."""
     both = IFF_UP | IFF_RUNNING
     if interface.nd6 & nd6.IFDISABLED or interface.all_flags & both != both:
@@ -196,26 +197,26 @@ def finish_detection(kernel: Kernel, interface: Interface) -> None:
     for address in interface.of_family("inet6"):
         if "tentative" in address.flags:
             address.flags = tuple(flag for flag in address.flags if flag != "tentative")
-            kernel.interfaces.save_address(interface, address)
-            kernel.interface_changed(interface)
+            state.interfaces.save_address(interface, address)
+            state.interface_changed(interface)
 
 
 # lifetimes
 
 
-def _schedule(kernel: Kernel, vltime: int | None) -> None:
+def _schedule(state: KernelState, vltime: int | None) -> None:
     if vltime is not None:
-        kernel.next_expiry = min(kernel.next_expiry, kernel.now + vltime)
+        state.next_expiry = min(state.next_expiry, state.now + vltime)
 
 
-def expire(kernel: Kernel) -> None:
+def expire(state: KernelState) -> None:
     """Removes the addresses of a simulated host whose valid lifetime is over."""
-    if kernel.host.live or kernel.now < kernel.next_expiry:
+    if state.host.live or state.now < state.next_expiry:
         return
-    kernel.next_expiry = float("inf")
-    for interface in list(kernel.interfaces):
+    state.next_expiry = float("inf")
+    for interface in list(state.interfaces):
         for address in interface.of_family("inet6"):
-            if address.left(address.vltime, kernel.now) == 0:
-                addresses.take(kernel, interface, address)
+            if address.left(address.vltime, state.now) == 0:
+                assign.take(state, interface, address)
             elif address.vltime is not None:
-                kernel.next_expiry = min(kernel.next_expiry, address.since + address.vltime)
+                state.next_expiry = min(state.next_expiry, address.since + address.vltime)

@@ -11,16 +11,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ipsectools.kernel.interface import Interface
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface
     from ipsectools.kernel.key.sad import SecurityAssociation
+    from ipsectools.kernel.state import KernelState
 
 STATES = ("larval", "mature", "dying", "dead")
 MODES = ("any", "transport", "tunnel")
 MOST_OTHERS = 16
 
 
-def read(kernel: Kernel, interface: Interface) -> dict[str, Any]:
+def read(state: KernelState, interface: Interface) -> dict[str, Any]:
     """What there is for an interface; all null without a tunnel.
 
     `policies`: ids of the out policies for IPv4 and IPv6. `sa`: the SA for the next packet, or null. `inbound`: the
@@ -29,7 +29,7 @@ def read(kernel: Kernel, interface: Interface) -> dict[str, Any]:
     """
     if interface.tunnel is None or not interface.is_ipsec:
         return {"policies": None, "sa": None, "inbound": None, "others": []}
-    engine = kernel.engine
+    engine = state.engine
     src, dst = interface.tunnel.src, interface.tunnel.dst
     chosen = engine.outbound_sa(src, dst, interface.reqid)
     opposite = engine.sad.find_head(

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
-from ipsectools.kernel import addresses, cloners, fib, if_ipsec, inet6, nd6, vnet
-from ipsectools.kernel.cloners import CLONERS, alias_of, equip
+from ipsectools.kernel.addresses import assign, inet6, nd6
+from ipsectools.kernel.interfaces import cloners, fib, if_ipsec, vnet
+from ipsectools.kernel.interfaces.cloners import CLONERS, alias_of, equip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ipsectools.host.api import Address, Link
-    from ipsectools.kernel.interface import Interface, InterfaceAddress
-    from ipsectools.kernel.kernel import Kernel
+    from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
+    from ipsectools.kernel.state import KernelState
 
 TABLES = (cloners.BEGUN_TABLE, cloners.LENT_TABLE)
 
 
-def attach(kernel: Kernel) -> None:
+def attach(state: KernelState) -> None:
     """Puts the host's links beside the interfaces, as far as it has them. Changes nothing in the state file."""
-    links = {link.index: link for link in kernel.host.links()}
-    for interface in kernel.interfaces:
+    links = {link.index: link for link in state.host.links()}
+    for interface in state.interfaces:
         link = links.get(interface.index)
         if link is not None and _is_of(interface, link):
             interface.link = link
@@ -37,15 +38,15 @@ def _is_of(interface: Interface, link: Link) -> bool:
     return interface.cloner is None or link.kind in CLONERS[interface.cloner].kinds
 
 
-def reconcile(kernel: Kernel) -> None:
+def reconcile(state: KernelState) -> None:
     """At start: interfaces find their links, by name and else by index; what the host lost is made again."""
-    cloners.clean_up(kernel)
-    links = {link.name: link for link in kernel.host.links()}
+    cloners.clean_up(state)
+    links = {link.name: link for link in state.host.links()}
     missing = []
-    for interface in list(kernel.interfaces):
+    for interface in list(state.interfaces):
         link = links.get(interface.name)
         if link is not None and _is_of(interface, link):
-            _rebind(kernel, interface, links.pop(interface.name))
+            _rebind(state, interface, links.pop(interface.name))
         else:
             missing.append(interface)
     by_index = {link.index: link for link in links.values()}
@@ -53,35 +54,35 @@ def reconcile(kernel: Kernel) -> None:
     for interface in missing:
         link = by_index.get(interface.index)
         if link is not None and _is_of(interface, link) and (interface.cloner is None) == _is_hardware(link):
-            _rebind(kernel, interface, links.pop(by_index.pop(link.index).name))
+            _rebind(state, interface, links.pop(by_index.pop(link.index).name))
         elif interface.cloner is None or interface.unit is None:
-            cloners.forget(kernel, interface)
+            cloners.forget(state, interface)
         else:
             lost.append(interface)
     while lost:
         unit = lost[0].unit
         assert unit is not None
-        together = kernel.interfaces.of_unit(lost[0].cloner or "", unit)
-        _make_again(kernel, together)
+        together = state.interfaces.of_unit(lost[0].cloner or "", unit)
+        _make_again(state, together)
         lost = [each for each in lost if each not in together]
     _take_over(
-        kernel,
+        state,
         sorted(links.values(), key=lambda link: link.index),
-        [interface.index for interface in kernel.interfaces] + [link.index for link in links.values()],
+        [interface.index for interface in state.interfaces] + [link.index for link in links.values()],
     )
-    for interface in kernel.interfaces:
+    for interface in state.interfaces:
         if interface.fib:
-            kernel.host.set_receive_fib(interface.index, interface.fib)
-    fib.apply(kernel)
+            state.host.set_receive_fib(interface.index, interface.fib)
+    fib.apply(state)
 
 
 def _is_hardware(link: Link) -> bool:
     return not any(link.kind and link.kind in cloner.kinds for cloner in CLONERS.values())
 
 
-def follow(kernel: Kernel) -> None:
+def follow(state: KernelState) -> None:
     """Later: links that came, went, or changed, and their addresses."""
-    host, interfaces = kernel.host, kernel.interfaces
+    host, interfaces = state.host, state.interfaces
     changed = host.changed_links()
     if changed is None:
         links = {link.index: link for link in host.links()}
@@ -93,13 +94,13 @@ def follow(kernel: Kernel) -> None:
         if interface is None:
             continue
         if index in links and _is_of(interface, links[index]):
-            _rebind(kernel, interface, links.pop(index))
+            _rebind(state, interface, links.pop(index))
         elif not interface.lost:
-            cloners.forget(kernel, interface)
-    _take_over(kernel, sorted(links.values(), key=lambda link: link.index), changed)
+            cloners.forget(state, interface)
+    _take_over(state, sorted(links.values(), key=lambda link: link.index), changed)
 
 
-def _rebind(kernel: Kernel, interface: Interface, link: Link) -> None:
+def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
     """The link of an interface as the host has it now, and what follows from it."""
     interface.lost = False
     before = interface.to_row()
@@ -113,23 +114,23 @@ def _rebind(kernel: Kernel, interface: Interface, link: Link) -> None:
     if link.alias != alias_of(interface.description):
         interface.description = link.alias
     if link.name != interface.name:
-        kernel.interfaces.rename(interface, link.name)
+        state.interfaces.rename(interface, link.name)
     if link.index != interface.index:
-        kernel.interfaces.set_index(interface, link.index)
-        if_ipsec.renew_policies(kernel, interface)
+        state.interfaces.set_index(interface, link.index)
+        if_ipsec.renew_policies(state, interface)
     if interface.to_row() != before:
-        kernel.interfaces.save(interface)
+        state.interfaces.save(interface)
     if interface.up != was_up:
-        kernel.link_state_changed(interface)
+        state.link_state_changed(interface)
     elif interface.to_row() != before or shown != (interface.all_flags, link.lladdr, link.master):
-        kernel.interface_changed(interface)
+        state.interface_changed(interface)
 
 
-def _make_again(kernel: Kernel, together: list[Interface]) -> None:
+def _make_again(state: KernelState, together: list[Interface]) -> None:
     """Makes a lost device. If the host refuses, the interface stays in the books and is tried at the next start."""
-    host = kernel.host
+    host = state.host
     try:
-        indices = cloners.restore(host, [cloners.Device(kernel, interface) for interface in together])
+        indices = cloners.restore(host, [cloners.Device(state, interface) for interface in together])
     except KernelError:
         for interface in together:
             interface.lost = True
@@ -137,59 +138,59 @@ def _make_again(kernel: Kernel, together: list[Interface]) -> None:
     for interface, index in zip(together, indices, strict=True):
         link = host.link(index)
         if link is not None:
-            _rebind(kernel, interface, link)
+            _rebind(state, interface, link)
 
 
-def _take_over(kernel: Kernel, new: list[Link], changed: Collection[int]) -> None:
+def _take_over(state: KernelState, new: list[Link], changed: Collection[int]) -> None:
     """Enters links that nobody knew yet, and brings the addresses of changed ones up to date."""
-    entered = [_enter(kernel, link) for link in new]
+    entered = [_enter(state, link) for link in new]
     by_index: dict[int, list[Address]] = {index: [] for index in changed}
-    for address in kernel.host.addresses():
+    for address in state.host.addresses():
         if address.index in by_index:
             by_index[address.index].append(address)
     for index, found in by_index.items():
-        interface = kernel.interfaces.by_index(index)
+        interface = state.interfaces.by_index(index)
         if interface is not None and not interface.lost:
-            _take_addresses(kernel, interface, found)
+            _take_addresses(state, interface, found)
     for interface in entered:
         # Whoever has IPv6 addresses already has IPv6 enabled.
         if interface.of_family("inet6"):
             interface.nd6 &= ~nd6.IFDISABLED
-        kernel.interfaces.save(interface)
-        kernel.interface_changed(interface)
+        state.interfaces.save(interface)
+        state.interface_changed(interface)
 
 
-def _enter(kernel: Kernel, link: Link) -> Interface:
+def _enter(state: KernelState, link: Link) -> Interface:
     """The interface of a link that is new here."""
-    if link.name == "lo0" and link.type == "loop" and not kernel.interfaces.of_unit("lo", 0):
-        return cloners.adopt(kernel, link, CLONERS["lo"], 0)
-    return vnet.arrived(kernel, link) or cloners.adopt(kernel, link)
+    if link.name == "lo0" and link.type == "loop" and not state.interfaces.of_unit("lo", 0):
+        return cloners.adopt(state, link, CLONERS["lo"], 0)
+    return vnet.arrived(state, link) or cloners.adopt(state, link)
 
 
-def _take_addresses(kernel: Kernel, interface: Interface, found: list[Address]) -> None:
+def _take_addresses(state: KernelState, interface: Interface, found: list[Address]) -> None:
     present = {(each.family, each.address): each for each in found}
     enabled = False
     for key, known in list(interface.addresses.items()):
         if key not in present:
-            addresses.drop(kernel, interface, known)
+            assign.drop(state, interface, known)
     for key, there in present.items():
         here = interface.addresses.get(key)
         if here is None:
-            here = kernel.interfaces.new_address(there.family, there.address, there.prefixlen)
+            here = state.interfaces.new_address(there.family, there.address, there.prefixlen)
             here.peer, here.broadcast, here.host_flags = there.peer, there.broadcast, there.flags
-            _renew_lifetimes(kernel, here, there)
-            addresses.enter(kernel, interface, here)
+            _renew_lifetimes(state, here, there)
+            assign.enter(state, interface, here)
             if there.family == "inet6" and interface.nd6 & nd6.IFDISABLED:
                 interface.nd6 &= ~nd6.IFDISABLED
-                kernel.interfaces.save(interface)
+                state.interfaces.save(interface)
                 enabled = True
-        elif _differs(kernel, interface, here, there):
-            addresses.enter(kernel, interface, here)
+        elif _differs(state, interface, here, there):
+            assign.enter(state, interface, here)
     if enabled:
-        inet6.attach_link_local(kernel, interface)
+        inet6.attach_link_local(state, interface)
 
 
-def _differs(kernel: Kernel, interface: Interface, here: InterfaceAddress, there: Address) -> bool:
+def _differs(state: KernelState, interface: Interface, here: InterfaceAddress, there: Address) -> bool:
     """Takes over what is different on the host. The mask of a point-to-point address is ours alone."""
     changed = False
     if here.peer != there.peer or (here.peer is None and here.prefixlen != there.prefixlen):
@@ -198,11 +199,11 @@ def _differs(kernel: Kernel, interface: Interface, here: InterfaceAddress, there
     if here.host_flags != there.flags:
         here.host_flags = there.flags
         changed = True
-    if (there.preferred, there.valid) != here.seen and kernel.host.live:
-        expected = here.left(here.pltime, kernel.now), here.left(here.vltime, kernel.now)
+    if (there.preferred, there.valid) != here.seen and state.host.live:
+        expected = here.left(here.pltime, state.now), here.left(here.vltime, state.now)
         told = (there.preferred, there.valid)
         if not all(_is_about(one, other) for one, other in zip(expected, told, strict=True)):
-            _renew_lifetimes(kernel, here, there)
+            _renew_lifetimes(state, here, there)
             changed = True
         here.seen = told
     return changed
@@ -214,6 +215,6 @@ def _is_about(one: int | None, other: int | None) -> bool:
     return abs(one - other) <= 2
 
 
-def _renew_lifetimes(kernel: Kernel, here: InterfaceAddress, there: Address) -> None:
-    here.pltime, here.vltime, here.since = there.preferred, there.valid, kernel.now
+def _renew_lifetimes(state: KernelState, here: InterfaceAddress, there: Address) -> None:
+    here.pltime, here.vltime, here.since = there.preferred, there.valid, state.now
     here.seen = there.preferred, there.valid
