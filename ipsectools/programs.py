@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 MODULES = {
-    "ifconfig": "ipsectools.ifconfig.main",
-    "setkey": "ipsectools.setkey.main",
+    "ifconfig": "ipsectools.commands.ifconfig.main",
+    "setkey": "ipsectools.commands.setkey.main",
     "ipsecd": "ipsectools.daemon.ipsecd",
-    "sysctl": "ipsectools.sysctl.main",
-    "netstat": "ipsectools.netstat.main",
-    "kldload": "ipsectools.kld.main",
-    "kldstat": "ipsectools.kld.main",
-    "kldunload": "ipsectools.kld.main",
-    "ipsectools": "ipsectools.main",
+    "sysctl": "ipsectools.commands.sysctl.main",
+    "netstat": "ipsectools.commands.netstat.main",
+    "kldload": "ipsectools.commands.kld.main",
+    "kldstat": "ipsectools.commands.kld.main",
+    "kldunload": "ipsectools.commands.kld.main",
+    "ipsectools": "ipsectools.commands.ipsectools.main",
 }
 """Where the `main(arguments) -> status` of each program is. A module that has several programs gets the name, too."""
 
-_SHARED = frozenset(["ipsectools.kld.main"])
+_SHARED = frozenset(["ipsectools.commands.kld.main"])
 
 _SIGINT, _SIGPIPE, _SIG_DFL = 2, 13, 0
 

@@ -59,10 +59,10 @@ def create(count: int) -> float:
 
 def adds(count: int, first_spi: int) -> list[float]:
     """Adds SAs one by one, each after the answer to the one before, and deletes them again: seconds of each ADD."""
+    from ipsectools.commands.setkey.statements import Statement, messages
     from ipsectools.daemon.client import open_pfkey
     from ipsectools.pfkey import constants as c
     from ipsectools.pfkey import sockaddr
-    from ipsectools.setkey.statements import Statement, messages
 
     door = open_pfkey(served=True)
     statement = Statement()

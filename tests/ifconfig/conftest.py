@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsectools.ifconfig import names
+from ipsectools.commands.ifconfig import names
 from tests.ifconfig.harness import FakeDoor, install, interface, run
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import io
 import shlex
 from typing import Any, NamedTuple
 
+from ipsectools.commands.ifconfig import context as context_module
+from ipsectools.commands.ifconfig.main import main
 from ipsectools.errno import ENXIO, KernelError
-from ipsectools.ifconfig import context as context_module
-from ipsectools.ifconfig.main import main
 
 
 class Result(NamedTuple):

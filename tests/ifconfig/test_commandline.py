@@ -280,6 +280,6 @@ def test_broken_formats(door: FakeDoor) -> None:
     ],
 )
 def test_patterns(pattern: str, text: str, fits: bool) -> None:
-    from ipsectools.ifconfig.patterns import matches
+    from ipsectools.commands.ifconfig.patterns import matches
 
     assert matches(pattern, text) is fits

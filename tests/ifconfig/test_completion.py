@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsectools.ifconfig import completion, registry
+from ipsectools.commands.ifconfig import completion, registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,10 +82,10 @@ def test_bash(tmp_path: Path) -> None:
 
 def test_usage() -> None:
     done = subprocess.run(
-        [__import__("sys").executable, "-m", "ipsectools.ifconfig.completion", "fish"],
+        [__import__("sys").executable, "-m", "ipsectools.commands.ifconfig.completion", "fish"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "usage: python -m ipsectools.ifconfig.completion bash|zsh\n"
+    assert done.stderr == "usage: python -m ipsectools.commands.ifconfig.completion bash|zsh\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.ifconfig import completion, main, registry
+from ipsectools.commands.ifconfig import completion, main, registry
 from ipsectools.lab.manual import steps
 from tests.ifconfig.harness import ok, run
 

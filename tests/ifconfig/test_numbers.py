@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from ipsectools.ifconfig import names, numbers
-from ipsectools.ifconfig.errors import Fatal
+from ipsectools.commands.ifconfig import names, numbers
+from ipsectools.commands.ifconfig.errors import Fatal
 from tests.ifconfig.harness import FakeDoor, failed, ok, run
 
 

@@ -34,13 +34,13 @@ HEAVY = {
 
 def test_import_budget() -> None:
     code = (
-        f"import sys; sys.path.append({str(CHECKOUT)!r}); before = set(sys.modules); import ipsectools.ifconfig.main;"
+        f"import sys; sys.path.append({str(CHECKOUT)!r}); before = set(sys.modules); import ipsectools.commands.ifconfig.main;"
         "import ipsectools.daemon.client; print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert not imported & HEAVY
-    assert len([name for name in imported if not name.startswith("ipsectools.ifconfig.")]) < 20
+    assert len([name for name in imported if not name.startswith("ipsectools.commands.ifconfig.")]) < 20
 
 
 def program(arguments: list[str], **more: object) -> subprocess.CompletedProcess[bytes]:
@@ -78,7 +78,7 @@ def test_jail(tmp_path: Path) -> None:
         namespace = other.stdout.readline()
         (tmp_path / "blue").symlink_to(f"/proc/{other.pid}/ns/net")
         code = (
-            "import os; from ipsectools.ifconfig import jail;"
+            "import os; from ipsectools.commands.ifconfig import jail;"
             f"jail.DIRECTORY = {str(tmp_path)!r}; jail.check('blue'); jail.attach('blue');"
             "print(os.readlink('/proc/self/ns/net'))"
         )

@@ -254,7 +254,7 @@ def test_bytes_come_out_as_they_went_in(monkeypatch: pytest.MonkeyPatch) -> None
     install(monkeypatch, FakeDoor(interface(description="caf\udce9 \u20ac")))
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
-    from ipsectools.ifconfig.main import main
+    from ipsectools.commands.ifconfig.main import main
 
     assert main(["ipsec0"]) == 0
     sys.stdout.flush()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ipsectools.commands.ifconfig import features, registry  # noqa: F401  (features fills the registry)
 from ipsectools.errno import EADDRNOTAVAIL, EINVAL, KernelError
-from ipsectools.ifconfig import features, registry  # noqa: F401  (features fills the registry)
 from tests.ifconfig.harness import ETHERNET, FakeDoor, failed, install, interface, ok, run, warned
 
 UP = ("SIOCSIFFLAGS", {"name": "ipsec0", "set": 1, "clear": 0})

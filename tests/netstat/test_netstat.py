@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsectools import hosttool
+from ipsectools.commands import hosttool
+from ipsectools.commands.netstat import interfaces, rates, statistics
 from ipsectools.lab.capture import Capture
 from ipsectools.lab.ping import ping
-from ipsectools.netstat import interfaces, rates, statistics
 from tests.daemon.state import State
 from tests.traffic.scene import CBC_SHA256, INNER, OUTER, tunnel
 
@@ -166,7 +166,7 @@ def test_other_calls_are_the_hosts(host: State, arguments: list[str]) -> None:
 
 
 def test_without_a_netstat_of_the_host(host: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ipsectools.netstat import main
+    from ipsectools.commands.netstat import main
 
     monkeypatch.setattr(hosttool, "find", lambda program: None)
     assert main.main(["-rn"]) == 1

@@ -9,11 +9,11 @@ import tempfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from ipsectools.commands.setkey import main
+from ipsectools.commands.setkey.output import Output
 from ipsectools.pfkey import constants as c
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey.message import build
-from ipsectools.setkey import main
-from ipsectools.setkey.output import Output
 
 PID = os.getpid()
 

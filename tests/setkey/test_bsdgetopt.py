@@ -2,7 +2,7 @@
 
 import pytest
 
-from ipsectools.bsdgetopt import getopt
+from ipsectools.commands.bsdgetopt import getopt
 
 
 def read(words: list[str], letters: str = "ab:c", long_options: tuple[str, ...] = ()) -> tuple[list, list[str]]:

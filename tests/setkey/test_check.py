@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsectools.setkey.check import parse, unparse
+from ipsectools.commands.setkey.check import parse, unparse
 
 from .fakes import FakeDoor, Result, script, setkey
 

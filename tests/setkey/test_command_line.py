@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ipsectools.commands.setkey import exchange
+from ipsectools.commands.setkey.main import USAGE
 from ipsectools.daemon.client import ClientError
 from ipsectools.pfkey import constants as c
-from ipsectools.setkey import exchange
-from ipsectools.setkey.main import USAGE
 
 from .fakes import FakeDoor, Result, script, setkey, with_pid
 
@@ -120,7 +120,7 @@ def test_script_from_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / "file").write_text("spdflush;")
     for words in (["-c"], ["-D", "-c"], ["-f", str(tmp_path / "file"), "-c"]):
         descriptor = os.open(tmp_path / "in", os.O_RDONLY)
-        monkeypatch.setattr("ipsectools.setkey.main._STDIN", descriptor)
+        monkeypatch.setattr("ipsectools.commands.setkey.main._STDIN", descriptor)
         door = FakeDoor()
         assert setkey(*words, door=door) == (0, "", "")
         assert [message[1] for message in door.sent] == [c.SADB_FLUSH]

@@ -23,15 +23,15 @@ HEAVY = {
 }
 
 DUMP = """
-import ipsectools.bsdgetopt, ipsectools.setkey.main, ipsectools.setkey.output, ipsectools.setkey.kernel_door
-import ipsectools.setkey.exchange, ipsectools.setkey.dump_sa, ipsectools.setkey.dump_policy
+import ipsectools.commands.bsdgetopt, ipsectools.commands.setkey.main, ipsectools.commands.setkey.output, ipsectools.commands.setkey.kernel_door
+import ipsectools.commands.setkey.exchange, ipsectools.commands.setkey.dump_sa, ipsectools.commands.setkey.dump_policy
 """
 SCRIPT = (
     DUMP
     + """
-import ipsectools.setkey.script, ipsectools.setkey.lalr
-assert len(ipsectools.setkey.lalr.load("grammar").rules) > 50
-ipsectools.setkey.lalr.load("policy")
+import ipsectools.commands.setkey.script, ipsectools.commands.setkey.lalr
+assert len(ipsectools.commands.setkey.lalr.load("grammar").rules) > 50
+ipsectools.commands.setkey.lalr.load("policy")
 """
 )
 

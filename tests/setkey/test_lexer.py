@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsectools.setkey.lexer import COMPLETE, END, ILLEGAL, MORE, Lexer
+from ipsectools.commands.setkey.lexer import COMPLETE, END, ILLEGAL, MORE, Lexer
 
 from .fakes import FakeDoor, script
 from .test_scripts import failing
@@ -191,7 +191,7 @@ def test_a_statement_is_given_out_when_its_end_is_there(first: str) -> None:
     ],
 )
 def test_errors(text: str, error: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ipsectools.setkey import addresses
+    from ipsectools.commands.setkey import addresses
 
     def nothing(host: str, family: int) -> list[bytes]:
         raise addresses.ResolverError(addresses.NO_NAME)
@@ -228,13 +228,13 @@ def test_known_shapes_do_what_the_parser_does(statements: list[str], between: st
     short, long = FakeDoor(), FakeDoor()
     one = script(text, short)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ipsectools.setkey.script._MOST_PLANS", 0)
+        patch.setattr("ipsectools.commands.setkey.script._MOST_PLANS", 0)
         other = script(long_way, long)
     assert short.sent == long.sent
     assert (one.status, one.stderr) == (other.status, other.stderr)
     assert without_lines(one.stdout) == without_lines(other.stdout)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ipsectools.setkey.script._MOST_PLANS", 0)
+        patch.setattr("ipsectools.commands.setkey.script._MOST_PLANS", 0)
         assert script(text, FakeDoor()) == one
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from ipsectools.commands.setkey import dump_policy, dump_sa, exchange, kdebug, monitor
 from ipsectools.daemon.client import ClientError
 from ipsectools.pfkey import constants as c
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import policy as policies
 from ipsectools.pfkey import sockaddr as sockaddrs
 from ipsectools.pfkey.message import build
-from ipsectools.setkey import dump_policy, dump_sa, exchange, kdebug, monitor
 
 from .fakes import PID, FakeDoor, setkey
 
@@ -555,8 +555,8 @@ def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_loop(words: list[str], answer: bytes, printed: str, two_seconds: None) -> None:
-    from ipsectools.setkey import main
-    from ipsectools.setkey.output import Output
+    from ipsectools.commands.setkey import main
+    from ipsectools.commands.setkey.output import Output
 
     written: list[str] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipsectools.setkey.policy import Policy, PolicyError, parse
+from ipsectools.commands.setkey.policy import Policy, PolicyError, parse
 
 from .fakes import FakeDoor, Result, script
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.setkey import exchange
+from ipsectools.commands.setkey import exchange
 
 from .fakes import Recording, Result, script, setkey
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ipsectools.commands.setkey import addresses
 from ipsectools.pfkey.message import extensions
-from ipsectools.setkey import addresses
 
 from .fakes import FakeDoor, Result, script
 

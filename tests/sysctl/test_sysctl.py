@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsectools import hosttool
-from ipsectools.sysctl.main import parse_number, split
+from ipsectools.commands import hosttool
+from ipsectools.commands.sysctl.main import parse_number, split
 from tests.daemon.state import ROOT, State
 
 if TYPE_CHECKING:

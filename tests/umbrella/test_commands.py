@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipsectools import __version__
-from ipsectools.main import COMMANDS, usage
-from ipsectools.umbrella.stats import prometheus
+from ipsectools.commands.ipsectools.main import COMMANDS, usage
+from ipsectools.commands.ipsectools.stats import prometheus
 from tests.daemon.state import ROOT, SCRIPT, State
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ipsectools.commands.ipsectools import routes, why
 from ipsectools.esp.drops import DROPS
-from ipsectools.umbrella import routes, why
 
 SYSCTLS = {
     "net.inet.esp.esp_enable": 1,

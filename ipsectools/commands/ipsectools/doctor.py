@@ -1,0 +1,280 @@
+"""`ipsectools doctor`: what works here, what is missing and how to mend it, one line each. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ipsectools import __version__
+from ipsectools.commands.ipsectools import places
+from ipsectools.daemon import client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Finding = tuple[str, str, str]
+
+USAGE = "usage: ipsectools doctor\n"
+
+OK, NOTE, MISSING = "ok", "note", "missing"
+"""All is well; it works, but one may want to know; something does not work."""
+
+LIBRARIES = {"cryptography": (45, 0), "pyroute2": (0, 8), "lark": (1, 2), "rich": (13, 0)}
+
+
+def main(arguments: list[str]) -> int:
+    """0: nothing is missing; 1: something is; 2: a command line that makes no sense."""
+    if arguments:
+        sys.stderr.write(USAGE)
+        return 2
+    worst = 0
+    for check in CHECKS:
+        for verdict, text, fix in check():
+            worst |= verdict == MISSING
+            sys.stdout.write(f"{verdict:<8}{text}" + (f"; {fix}" if fix else "") + "\n")
+            sys.stdout.flush()
+    return worst
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    good = sys.version_info >= (3, 11)
+    yield (
+        OK if good else MISSING,
+        f"Python {version} ({sys.executable})",
+        "" if good else "install Python 3.11 or newer",
+    )
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    for name, least in LIBRARIES.items():
+        wanted = ".".join(map(str, least))
+        try:
+            found = version_of(name)
+        except PackageNotFoundError:
+            yield MISSING, f"{name} is not installed", "run `make venv' again"
+            continue
+        numbers = tuple(int(part) if part.isdigit() else 0 for part in found.split(".")[:2])
+        if numbers >= least:
+            yield OK, f"{name} {found}", ""
+        else:
+            yield MISSING, f"{name} {found} is older than {wanted}", "run `make venv' again"
+
+
+def _packets() -> Iterator[Finding]:
+    import socket
+
+    from ipsectools.host import VARIABLE, HostError, packets_can_flow
+    from ipsectools.host.linux import detect, rtnetlink
+
+    try:
+        os.close(os.open(detect.TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+        yield OK, f"{detect.TUN_DEVICE} can be opened", ""
+    except OSError as error:
+        fix = "modprobe tun; in a container: --device /dev/net/tun"
+        yield MISSING, f"{detect.TUN_DEVICE}: {error.strerror}", fix
+    privilege = "be root; in a container: --cap-add "
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, detect.ESP).close()
+        yield OK, "CAP_NET_RAW: ESP can be sent and received", ""
+    except OSError:
+        yield MISSING, "CAP_NET_RAW: no raw sockets", privilege + "NET_RAW"
+    if rtnetlink.may_change():
+        yield OK, "CAP_NET_ADMIN: interfaces can be made", ""
+    else:
+        yield MISSING, "CAP_NET_ADMIN: interfaces cannot be made", privilege + "NET_ADMIN"
+    forced = f" ({VARIABLE} says so)" if os.environ.get(VARIABLE) else ""
+    try:
+        if packets_can_flow():
+            yield OK, f"live: packets flow{forced}", ""
+        elif forced:
+            yield NOTE, f"simulated: everything but packets works{forced}", f"unset {VARIABLE}"
+        else:
+            yield NOTE, f"simulated: everything but packets works, for want of {detect.missing()}", ""
+    except HostError as error:
+        yield MISSING, str(error), f"unset {VARIABLE}"
+
+
+def _namespace() -> Iterator[Finding]:
+    from ipsectools.kernel.statedir import namespace_name
+
+    here = os.stat("/proc/self/ns/net").st_ino
+    try:
+        where = "that of process 1" if os.stat("/proc/1/ns/net").st_ino == here else "not that of process 1"
+    except OSError:
+        where = "perhaps that of process 1"
+    yield OK, f"network namespace {namespace_name()} ({where}): it has a kernel of its own", ""
+
+
+def _state() -> Iterator[Finding]:
+    try:
+        directory = client.state_directory()
+    except client.ClientError as error:
+        yield MISSING, f"state directory: {error}", "set IPSECTOOLS_STATE to a directory of yours, mode 0700"
+        return
+    space = os.statvfs(directory)
+    free = space.f_bavail * space.f_frsize >> 20
+    if free < 16:
+        yield MISSING, f"state directory {directory}: {free} MB left", "make room: nothing is sent that cannot be kept"
+    else:
+        lasting = "" if _is_on_disk(directory) else ", forgotten at reboot"
+        yield OK, f"state directory {directory}, {free} MB free{lasting}", ""
+    from ipsectools.daemon import manage
+
+    try:
+        found = manage.status(directory)
+    except client.ClientError as error:
+        yield MISSING, f"ipsecd: {error}", "see its log; ending its process loses no SA"
+        return
+    if found is None:
+        trouble = _state_file_trouble(directory)
+        if trouble:
+            yield MISSING, trouble, "move it away (what it holds is lost) and use new keys"
+        else:
+            yield OK, "ipsecd is not running; it starts when it is needed", ""
+    elif found["version"] != __version__:
+        text = f"ipsecd {found['version']} is running (process {found['pid']}), this is {__version__}"
+        yield MISSING, text, "ipsecd --stop; no SA is lost"
+    else:
+        kind = "live" if found["live"] else "simulated"
+        counts = f"{found['interfaces']} ipsec interfaces, {found['clients']} clients"
+        yield OK, f"ipsecd {found['version']} is running (process {found['pid']}, {kind}, {counts})", ""
+
+
+def _state_file_trouble(directory: str) -> str:
+    """Why the next command could not open the state file, which no ipsecd has open; empty if it could."""
+    from ipsectools.kernel import store
+    from ipsectools.kernel.errors import StateError, check_file
+    from ipsectools.kernel.statedir import STATE_FILE
+
+    path = f"{directory}/{STATE_FILE}"
+    try:
+        if not os.path.lexists(path) or os.path.getsize(path) == 0:
+            return ""
+        check_file(path)
+        found = store.peek(path, "PRAGMA quick_check(1)")
+        mark = store.peek(path, "PRAGMA application_id")
+        version = store.peek(path, "PRAGMA user_version")
+    except StateError as error:
+        return "" if str(error).endswith("in use by another process") else str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if mark != (store.APPLICATION_ID,):
+        return f"{path}: not a state file of ipsectools"
+    if found != ("ok",):
+        return f"{path}: damaged"
+    if version is None or not isinstance(version[0], int) or not 0 < version[0] <= store.SCHEMA_VERSION:
+        return f"{path}: written by a newer version"
+    return ""
+
+
+def _is_on_disk(directory: str) -> bool:
+    """Whether the file system is not one in memory."""
+    best = ("", "")
+    try:
+        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                _, place, kind = line.split()[:3]
+                if (directory + "/").startswith(place.rstrip("/") + "/") and len(place) >= len(best[0]):
+                    best = place, kind
+    except OSError:
+        pass
+    return best[1] not in ("tmpfs", "ramfs")
+
+
+def _native() -> Iterator[Finding]:
+    from ipsectools import preload
+    from ipsectools.datapath import core_status
+
+    core, reason = core_status()
+    if core == "compiled":
+        yield OK, f"data path: {reason}", ""
+    else:
+        fix = (
+            ""
+            if os.environ.get("IPSECTOOLS_CORE")
+            else "install gcc, python3-dev, libssl-dev and run `make venv' again"
+        )
+        yield NOTE, f"data path: plain Python, slower: {reason}", fix
+    if preload.library():
+        yield OK, "PF_KEY preload library: `ipsectools pfkey-run' works", ""
+    else:
+        yield NOTE, "PF_KEY preload library: not built", "install a C compiler and run `make venv' again"
+
+
+def _commands() -> Iterator[Finding]:
+    for program in ("ifconfig", "setkey", "sysctl", "netstat"):
+        path = places.first_in_path(program)
+        ours = os.path.join(places.BIN, program)
+        if path is not None and os.path.realpath(path) == os.path.realpath(ours):
+            continue
+        where = path or "not found"
+        yield NOTE, f"`{program}' is {where}, not {ours}", f"PATH={places.BIN}:$PATH, or: ipsectools shell"
+        break
+    else:
+        yield OK, f"the commands of {places.BIN} come first in PATH", ""
+    import shutil
+    import subprocess
+
+    if shutil.which("man") is None:
+        yield NOTE, "man is not installed", "read the pages in " + places.MAN
+        return
+    found = subprocess.run(["man", "-w", "8", "ifconfig"], capture_output=True, text=True, check=False).stdout.strip()
+    if os.path.realpath(found).startswith(os.path.realpath(places.MAN) + "/"):
+        yield OK, "`man ifconfig' is the page of these commands", ""
+    else:
+        yield NOTE, f"`man ifconfig' is {found or 'not found'}", "ipsectools shell sets MANPATH"
+
+
+def _neighbours() -> Iterator[Finding]:
+    if os.path.exists("/proc/net/xfrm_stat"):
+        yield OK, "Linux has IPsec of its own; both see every ESP packet and ignore the SPIs of the other", ""
+    else:
+        yield OK, "Linux has no IPsec of its own; none is needed", ""
+    strict = [name for name in ("all", *_ipsec_devices()) if _ipv4_setting(f"conf/{name}/rp_filter") == "1"]
+    if strict:
+        name = f"net.ipv4.conf.{strict[0]}.rp_filter"
+        text = f"{name} is 1: packets from a tunnel are dropped unless their source is routed back into it"
+        yield NOTE, text, f"sysctl {name}=2"
+    else:
+        yield OK, "reverse path filtering lets packets out of tunnels", ""
+    if _ipv4_setting("ip_forward") == "0":
+        yield NOTE, "this host forwards no IPv4 packets", "for a gateway: sysctl net.ipv4.ip_forward=1"
+
+
+def _ipsec_devices() -> list[str]:
+    try:
+        return [name for name in sorted(os.listdir("/proc/sys/net/ipv4/conf")) if name.startswith("ipsec")]
+    except OSError:
+        return []
+
+
+def _ipv4_setting(name: str) -> str:
+    try:
+        with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _lab() -> Iterator[Finding]:
+    from ipsectools.lab.network import reason_without_packets
+
+    reason = reason_without_packets()
+    if reason is None:
+        yield OK, "lab: `ipsectools shell --lab' and tests with real packets work", ""
+    else:
+        yield NOTE, f"lab: {reason}", ""
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python,
+    _packets,
+    _namespace,
+    _state,
+    _native,
+    _commands,
+    _neighbours,
+    _lab,
+)
