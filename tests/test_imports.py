@@ -11,12 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ipsectools"
 
-FRONT_END = {"errno", "bsdgetopt", "hosttool", "pfkey", "daemon.client", "daemon.manage"}
+FRONT_END = {"errno", "commands.bsdgetopt", "commands.hosttool", "pfkey", "daemon.client", "daemon.manage"}
 
 ALLOWED = {
     "errno": set(),
-    "bsdgetopt": set(),
-    "hosttool": set(),
+    "commands.bsdgetopt": set(),
+    "commands.hosttool": set(),
     "wire": {"errno"},
     "pfkey": {"errno"},
     "esp": {"errno", "wire", "pfkey"},
@@ -24,11 +24,11 @@ ALLOWED = {
     "kernel": {"errno", "pfkey", "esp", "host", "wire"},
     "datapath": {"errno", "wire", "esp", "host"},
     "daemon": {"errno", "wire", "pfkey", "esp", "host", "kernel", "datapath"},
-    "ifconfig": FRONT_END,
-    "setkey": FRONT_END,
-    "sysctl": FRONT_END,
-    "netstat": FRONT_END,
-    "kld": FRONT_END,
+    "commands.ifconfig": FRONT_END,
+    "commands.setkey": FRONT_END,
+    "commands.sysctl": FRONT_END,
+    "commands.netstat": FRONT_END,
+    "commands.kld": FRONT_END,
 }
 """Room -> what else of the package it may import."""
 
@@ -62,9 +62,20 @@ def imports_of(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             base = node.module or ""
-            is_package = (ROOT / base.replace(".", "/")).is_dir()
-            found.update(f"{base}.{name.name}" if is_package else base for name in node.names)
+            folder = ROOT / base.replace(".", "/")
+            for name in node.names:
+                is_module = (folder / name.name).is_dir() or (folder / f"{name.name}.py").is_file()
+                found.add(f"{base}.{name.name}" if is_module else base)
     return {name for name in found if name.startswith("ipsectools.")}
+
+
+def dotted(path: Path) -> str:
+    """A module's name."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_in(path: Path, room: str) -> bool:
+    return f"{dotted(path)}.".startswith(f"ipsectools.{room}.")
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))
@@ -73,11 +84,33 @@ def test_a_room_imports_only_what_it_may_know(room: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in modules()
-        if path.relative_to(PACKAGE).with_suffix("").parts[0] == room
+        if is_in(path, room)
         for name in imports_of(path)
         if not any(name == each or name.startswith(each + ".") for each in allowed)
     ]
     assert wrong == []
+
+
+def circles() -> list[tuple[str, ...]]:
+    """Groups of modules that import each other, over whatever ways, types included."""
+    paths = {dotted(path): path for path in modules()}
+    reached = {name: {each for each in imports_of(path) if each in paths} - {name} for name, path in paths.items()}
+    grew = True
+    while grew:
+        grew = False
+        for name, found in reached.items():
+            more = set().union(*(reached[each] for each in found)) - found
+            if more:
+                reached[name] = found | more
+                grew = True
+    inside = {name for name, found in reached.items() if name in found}
+    return sorted(
+        {tuple(sorted({name} | {each for each in reached[name] if name in reached[each]})) for name in inside}
+    )
+
+
+def test_no_circle_between_any_two_files() -> None:
+    assert circles() == []
 
 
 def test_only_the_linux_adapter_and_the_lab_import_pyroute2() -> None:

@@ -17,6 +17,8 @@ from select import POLLIN, POLLOUT, poll
 from sys import byteorder
 from time import monotonic, sleep
 
+from ipsectools.daemon.doors import DUMP_MESSAGES, READING_MESSAGES, READING_OPS
+from ipsectools.daemon.doors import ClientError as ClientError
 from ipsectools.errno import from_host
 
 TYPE_CHECKING = False
@@ -24,16 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.daemon.embedded import EmbeddedKernel, EmbeddedPfkey
-
-READING_OPS = frozenset(
-    ["LISTIF", "SIOCIFGCLONERS", "SIOCGIFGMEMB", "SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND", "KLDSTAT"]
-)
-"""Control operations that change nothing."""
-
-READING_MESSAGES = frozenset([5, 10, 16, 18])
-"""PF_KEY messages that change nothing, not even the socket: GET, DUMP, X_SPDGET, X_SPDDUMP."""
-
-DUMP_MESSAGES = frozenset([10, 18])
 
 HELLO = b"IPSECPF"
 ACKNOWLEDGE, LINUX_DIALECT, RECEIVE_BUFFER, ADOPT = 1, 2, 4, 8
@@ -52,10 +44,6 @@ PATIENCE = 60.0
 
 PATIENCE_AT_THE_DOOR = 5.0
 """Seconds to try again when ipsecd closes a new connection, because it is ending or has too many clients."""
-
-
-class ClientError(Exception):
-    """The emulated kernel cannot be reached; the text is one line for the user (without the program's name)."""
 
 
 class Disconnected(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from time import time
 
-from ipsectools.daemon.client import READING_MESSAGES, ClientError
+from ipsectools.daemon.doors import READING_MESSAGES, ClientError
 from ipsectools.errno import KernelError
 from ipsectools.host import HostError, find_host
 from ipsectools.kernel.errors import StateError

@@ -40,6 +40,6 @@ def find_host() -> Host:
         from ipsectools.host.linux.host import LinuxHost
 
         return LinuxHost()
-    from ipsectools.host.simulated import SimulatedHost
+    from ipsectools.host.simulated.host import SimulatedHost
 
     return SimulatedHost()

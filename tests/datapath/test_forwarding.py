@@ -6,7 +6,7 @@ import pytest
 
 from ipsectools.daemon.forwarding import Forwarder
 from ipsectools.errno import ENOSPC, KernelError
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import sockaddr

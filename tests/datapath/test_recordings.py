@@ -10,7 +10,7 @@ import pytest
 
 from ipsectools.daemon.forwarding import Forwarder
 from ipsectools.host.api import OuterPacket
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
 from ipsectools.wire.checksum import checksum
 from tests.datapath.world import CORES, ipv4

@@ -11,7 +11,7 @@ from ipsectools.datapath.events import Events
 from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Interface
 from ipsectools.esp.traffic import Traffic
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.wire.checksum import checksum, pseudo_header
 
 compiled = pytest.param(

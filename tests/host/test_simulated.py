@@ -9,7 +9,7 @@ import pytest
 
 from ipsectools.errno import EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, EMSGSIZE, ENOENT, ENXIO, KernelError
 from ipsectools.host.api import Address, OuterPacket
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 
 
 class Rows:

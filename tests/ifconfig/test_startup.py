@@ -34,8 +34,8 @@ HEAVY = {
 
 def test_import_budget() -> None:
     code = (
-        f"import sys; sys.path.append({str(CHECKOUT)!r}); before = set(sys.modules); import ipsectools.commands.ifconfig.main;"
-        "import ipsectools.daemon.client; print(*sorted(set(sys.modules) - before))"
+        f"import sys; sys.path.append({str(CHECKOUT)!r}); before = set(sys.modules);"
+        "import ipsectools.commands.ifconfig.main, ipsectools.daemon.client; print(*sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())

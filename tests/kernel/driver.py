@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ipsectools.errno import KernelError
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
 
 EPOCH = 1_700_000_000

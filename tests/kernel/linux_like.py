@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ipsectools.errno import ENXIO, KernelError
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

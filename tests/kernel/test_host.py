@@ -9,7 +9,7 @@ import pytest
 
 from ipsectools.errno import EEXIST, ENXIO, KernelError
 from ipsectools.host.api import Address
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 
 from .driver import Driver
 from .linux_like import LinuxLike

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipsectools.errno import ENOSPC, KernelError
-from ipsectools.host.simulated import SimulatedHost
+from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.kernel.kernel import Kernel, PfkeySocket
 from ipsectools.pfkey.constants import SADB_ADD, SADB_DELETE
 from ipsectools.pfkey.message import build

@@ -23,15 +23,15 @@ HEAVY = {
 }
 
 DUMP = """
-import ipsectools.commands.bsdgetopt, ipsectools.commands.setkey.main, ipsectools.commands.setkey.output, ipsectools.commands.setkey.kernel_door
-import ipsectools.commands.setkey.exchange, ipsectools.commands.setkey.dump_sa, ipsectools.commands.setkey.dump_policy
+from ipsectools.commands import bsdgetopt
+from ipsectools.commands.setkey import main, output, kernel_door, exchange, dump_sa, dump_policy
 """
 SCRIPT = (
     DUMP
     + """
-import ipsectools.commands.setkey.script, ipsectools.commands.setkey.lalr
-assert len(ipsectools.commands.setkey.lalr.load("grammar").rules) > 50
-ipsectools.commands.setkey.lalr.load("policy")
+from ipsectools.commands.setkey import script, lalr
+assert len(lalr.load("grammar").rules) > 50
+lalr.load("policy")
 """
 )
 
