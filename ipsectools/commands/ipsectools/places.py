@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _PREFIX, _INSTALLED, _ = PACKAGE.partition("/lib/ipsectools/")
 ROOT = _PREFIX if _INSTALLED else os.path.dirname(PACKAGE)
 """The checkout, or the prefix of `make install`."""

@@ -46,7 +46,7 @@ def dump(request: bytes, door: Door, output: Output, *, pretty: bool, show_keys:
     policies_wanted = request[1] == c.SADB_X_SPDDUMP
     indent = 2 if pretty else None
     head: dict[str, Any] = {
-        "schema": f"ipsectools.commands.setkey.{'spd' if policies_wanted else 'sad'}",
+        "schema": f"ipsectools.setkey.{'spd' if policies_wanted else 'sad'}",
         "version": VERSION,
         "time": int(time()),
     }
