@@ -17,16 +17,21 @@ def _door(directory: str) -> client.ControlDoor | None:
     return None if connection is None else client.ControlDoor(directory, connection)
 
 
-def status(directory: str | None = None) -> dict[str, Any] | None:
-    """What ipsecd says about itself (see `service.Service.status`), None if none serves. Raises ClientError."""
+def ask(op: str, directory: str | None = None) -> Any:
+    """The answer of a running ipsecd, None if none serves. Raises ClientError and KernelError."""
     door = _door(directory or client.state_directory())
     if door is None:
         return None
     try:
-        value: dict[str, Any] = door.call("IPSECDSTATUS")
-        return value
+        return door.call(op)
     finally:
         door.close()
+
+
+def status(directory: str | None = None) -> dict[str, Any] | None:
+    """What ipsecd says about itself (see `service.Service.status`), None if none serves. Raises ClientError."""
+    value: dict[str, Any] | None = ask("IPSECDSTATUS", directory)
+    return value
 
 
 def start(directory: str | None = None) -> None:

@@ -12,6 +12,7 @@ from time import monotonic, sleep, time
 from ipsectools import __version__
 from ipsectools.daemon import client, hardening, listener, ownership
 from ipsectools.daemon.control_server import ControlServer
+from ipsectools.daemon.key_watch import KeyWatch
 from ipsectools.daemon.loop import Loop
 from ipsectools.daemon.notify import Notifier
 from ipsectools.daemon.pfkey_server import PfkeyServer
@@ -68,6 +69,7 @@ class Service:
         try:
             self.host = self._find_host()
             self.kernel = self._open_kernel()
+            KeyWatch(self.kernel, log.warning)
             self._make_forwarder()
             self._listen()
         except OSError as error:

@@ -194,6 +194,7 @@ OPERATIONS = {
     "KLDLOAD": Operation(lambda state, args: modules.load(state, args["file"]), "file:text"),
     "KLDUNLOAD": Operation(lambda state, args: modules.unload(state, args["file"]), "file:text"),
     "STATISTICS": Operation(lambda state, _args: statistics.read(state), "", needs_privilege=False),
+    "SHAREDKEYS": Operation(lambda state, _args: outbound.shared_keys(state), ""),
     "OUTBOUND": Operation(
         lambda state, args: outbound.read(state, _interface(state, args)), "name:text", needs_privilege=False
     ),

@@ -53,6 +53,7 @@ def sa(**more: Any) -> dict[str, Any]:
         "iv": 7,
         "iv_limit": 65536,
         "no_send_reason": "",
+        "shared_key": None,
     }
     return found | more
 

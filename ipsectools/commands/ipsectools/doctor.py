@@ -183,6 +183,18 @@ def _is_on_disk(directory: str) -> bool:
     return best[1] not in ("tmpfs", "ramfs")
 
 
+def _keys() -> Iterator[Finding]:
+    from ipsectools.daemon import manage
+    from ipsectools.errno import KernelError
+
+    try:
+        shared = manage.ask("SHAREDKEYS") or []
+    except (client.ClientError, KernelError):
+        return  # told above
+    for each in shared:
+        yield NOTE, each["text"], each["fix"]
+
+
 def _native() -> Iterator[Finding]:
     from ipsectools import preload
     from ipsectools.datapath import core_status
@@ -273,6 +285,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _packets,
     _namespace,
     _state,
+    _keys,
     _native,
     _commands,
     _neighbours,

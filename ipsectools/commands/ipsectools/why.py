@@ -344,6 +344,8 @@ class Walk:
             name += " " + algorithms.AUTHENTICATIONS[sa["auth"]].name
         natt = f", UDP {sa['natt'][0]} > {sa['natt'][1]}" if sa["natt"] else ""
         self.say("SA", f"spi {sa['spi']} (0x{sa['spi']:08x}) {sa['state']} mode {sa['mode']} {name}{natt}")
+        if sa["shared_key"]:
+            self.say("key", f"{sa['shared_key']['text']}; {sa['shared_key']['fix']}")
         renew = f"setkey -c: delete {ends['src']} {ends['dst']} esp {sa['spi']}; and add one with a new key"
         if not sa["usable"] or encryption is None or not encryption.usable:
             _stop("the SA's algorithms cannot be set up", renew, "out-no-transform")

@@ -9,7 +9,7 @@ from ipsectools.errno import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Connection(Protocol):
         """An open PF_KEY socket; every method may raise ClientError when the kernel is gone."""
@@ -78,6 +78,17 @@ class Door:
             if known == name:
                 return index
         return 0
+
+    def shared_keys(self) -> list[dict[str, Any]]:
+        """SAs that share keys of counter modes: as the control operation SHAREDKEYS tells; nothing if it cannot."""
+        control = open_control()
+        try:
+            found: list[dict[str, Any]] = control.call("SHAREDKEYS")
+        except (ClientError, KernelError):
+            return []
+        finally:
+            control.close()
+        return found
 
     def _interfaces(self) -> dict[int, str]:
         if monotonic() >= self._names_until:

@@ -268,8 +268,12 @@ def _script(line: CommandLine, door: Door, exchange: Exchange, output: Output) -
         output.write_error(f"setkey: {error.strerror}\n")
         return _ERROR
 
+    added: set[int] | None = set() if output.errors_are_read else None
+
     def execute(statement: Statement, line_number: int) -> bool:
         sent = False
+        if added is not None and statement.command == "add":
+            added.add(statement.spi)
         for message in messages(statement, exchange.pid):
             sent = True
             exchange.request_ahead(message, line_number)
@@ -279,7 +283,16 @@ def _script(line: CommandLine, door: Door, exchange: Exchange, output: Output) -
     script = Script(_reader(line.source, ordered), ordered, Resolver(door.interface_index), algorithms, execute)
     status = script.run()
     exchange.catch_up()
+    if added:
+        _tell_shared_keys(added, door, output)
     return status
+
+
+def _tell_shared_keys(added: set[int], door: Door, output: Output) -> None:
+    """Says to whoever typed the keys that one of them is not the only one of its kind."""
+    for told in door.shared_keys():
+        if not added.isdisjoint(told["spis"]):
+            output.write_error(f"setkey: warning: {told['text']}: {told['fix']}\n")
 
 
 def _check(line: CommandLine, output: Output) -> int:

@@ -26,6 +26,11 @@ class Output:
         self._parts: list[str] = []
         self._size = 0
 
+    @property
+    def errors_are_read(self) -> bool:
+        """Standard error is a terminal: somebody is there."""
+        return os.isatty(self._error_descriptor)
+
     def write(self, text: str) -> None:
         """Writes to standard output. Raises OSError (as `flush`)."""
         self._parts.append(text)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.key.engine import KeyEngine
     from ipsectools.kernel.key.sad import SecurityAssociation
     from ipsectools.kernel.state import KernelState
 
@@ -44,19 +45,29 @@ def read(state: KernelState, interface: Interface) -> dict[str, Any]:
     policies = list(interface.policies[1::2]) if len(interface.policies) == 4 else None
     return {
         "policies": policies,
-        "sa": _full(chosen) if chosen is not None else None,
-        "inbound": _full(newest) if newest is not None else None,
+        "sa": _full(engine, chosen) if chosen is not None else None,
+        "inbound": _full(engine, newest) if newest is not None else None,
         "others": others,
     }
+
+
+def shared_keys(state: KernelState) -> list[dict[str, Any]]:
+    """The op SHAREDKEYS: see `kernel.key.shared_keys`."""
+    return state.engine.counters.shared_keys.report()
 
 
 def _brief(sa: SecurityAssociation) -> dict[str, Any]:
     return {"spi": sa.spi, "reqid": sa.reqid, "mode": MODES[sa.mode], "state": STATES[sa.state], "usable": sa.usable}
 
 
-def _full(sa: SecurityAssociation) -> dict[str, Any]:
-    """What decides whether and how the SA sends; the numbers are the last ones used and the reserved limits."""
+def _full(engine: KeyEngine, sa: SecurityAssociation) -> dict[str, Any]:
+    """What decides whether and how the SA sends; the numbers are the last ones used and the reserved limits.
+
+    `shared_key`: what the op SHAREDKEYS says of its key, null if no other SA has it.
+    """
     traffic = sa.traffic
+    shared = engine.counters.shared_keys
+    name = shared.name(sa)
     counts_iv = ENCRYPTIONS[sa.encrypt].counter_iv if sa.encrypt in ENCRYPTIONS else False
     return _brief(sa) | {
         "src": unparse(sockaddr.address(sa.src)),
@@ -70,4 +81,5 @@ def _full(sa: SecurityAssociation) -> dict[str, Any]:
         "iv": traffic.iv if counts_iv else None,
         "iv_limit": traffic.iv_limit if counts_iv else None,
         "no_send_reason": sa.no_send_reason,
+        "shared_key": None if name is None else shared.told(name),
     }

@@ -14,6 +14,7 @@ An SA that continued at its limits and then did nothing is still uncertain at a 
 from __future__ import annotations
 
 from ipsectools.kernel.key.ledger import Ledger
+from ipsectools.kernel.key.shared_keys import SharedKeys
 from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, UNCERTAIN, fill_traffic, limits_of, traffic_row
 from ipsectools.kernel.key.validate import COUNTER_MODE
 from ipsectools.pfkey.constants import IPPROTO_ESP
@@ -45,6 +46,7 @@ class Counters:
     def __init__(self, store: Store, make_ledger: Callable[[Store], Ledger] = Ledger) -> None:
         self._store = store
         self.ledger = make_ledger(store)
+        self.shared_keys = SharedKeys()
         self._started = False
         self._clean = True
         self._moves_traffic = True
@@ -55,6 +57,7 @@ class Counters:
 
     def load(self, meta: Mapping[str, Any], moves_traffic: bool) -> None:
         """Before the SAs are loaded: finds out how the last owner of the state file ended, marks ours as running."""
+        self.shared_keys.clear()
         if self._started:
             self._ivs_void = False
             self.ledger.load(meta)
@@ -83,7 +86,7 @@ class Counters:
                 self._store.put(TRAFFIC, traffic_row(sa))
         else:
             traffic.sequence_limit = FIRST_BLOCK
-        self._find_obstacle(sa)
+        self._enter(sa)
         self._hold_key(sa)
         if sa.alive and (not self._clean or sa.id in self._was_uncertain):
             self._continue_at_limits(sa)
@@ -112,13 +115,17 @@ class Counters:
             traffic.sequence_limit, traffic.iv_limit, traffic.received_limit = FIRST_BLOCK, 0, 0
         else:
             traffic.sequence_limit, traffic.received_limit, traffic.iv_limit = limits_of(row)
-        self._find_obstacle(sa)
+        self._enter(sa)
         self._hold_key(sa)
 
     def start(self, sa: SecurityAssociation) -> None:
         """An SA has become mature."""
         sa.traffic.sequence_limit = FIRST_BLOCK
+        self._enter(sa)
+
+    def _enter(self, sa: SecurityAssociation) -> None:
         self._find_obstacle(sa)
+        self.shared_keys.add(sa)
 
     def _find_obstacle(self, sa: SecurityAssociation) -> None:
         """Finds out why nothing may be sent with the SA."""
@@ -141,6 +148,7 @@ class Counters:
     def end(self, sa: SecurityAssociation) -> None:
         """The SA is gone."""
         self._uncertain.pop(sa.id, None)
+        self.shared_keys.remove(sa)
         if sa.traffic_row:
             self._store.delete(TRAFFIC, sa.id)
             sa.traffic_row = False
