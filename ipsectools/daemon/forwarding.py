@@ -40,6 +40,7 @@ _SETTINGS = {
     "net.inet.ip.ttl": "ttl",
     "net.inet6.ip6.hlim": "hlim",
     "net.inet.esp.esp_enable": "esp_enable",
+    "net.inet.ipsec.accept_unclaimed": "accept_unclaimed",
 }
 _AH_COUNTERS = 19
 

@@ -106,7 +106,7 @@ cdef extern from "workers.h" nogil:
 
     ctypedef struct c_tables "tables":
         pthread_rwlock_t lock
-        int esp_enable, dfbit, ecn, ecn6, ttl, hlim
+        int esp_enable, accept_unclaimed, dfbit, ecn, ecn6, ttl, hlim
         endpoint *endpoints
 
     ctypedef struct stats:
@@ -144,7 +144,7 @@ cdef extern from "workers.h" nogil:
         void (*event)(c_engine *, int, uint64_t, uint64_t) noexcept
         void (*relief)(c_engine *) noexcept
         int (*too_big)(c_engine *, c_interface *, const c_sa *, const uint8_t *, uint32_t) noexcept
-        int (*inject)(c_engine *, const uint8_t *, uint32_t) noexcept
+        int (*inject)(c_engine *, const uint8_t *, uint32_t, uint32_t) noexcept
         void (*send)(worker *) noexcept
         int (*deliver)(c_engine *, c_interface *, const iovec *, int) noexcept
 
@@ -163,6 +163,7 @@ cdef extern from "workers.h" nogil:
         int family, natt
         const uint8_t *dst
         uint16_t sport, dport
+        uint32_t link
 
     int tables_start(c_tables *)
     c_interface *find_interface(const c_tables *, int)

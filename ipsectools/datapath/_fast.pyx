@@ -249,6 +249,7 @@ cdef class Core:
         memcpy(self.e.tos4, <const char *>tos4, 256)
         memcpy(self.e.tos6, <const char *>tos6, 256)
         self.e.tables.esp_enable = settings.esp_enable != 0
+        self.e.tables.accept_unclaimed = settings.accept_unclaimed != 0
         self.e.tables.dfbit = settings.dfbit
         self.e.tables.ttl = settings.ttl
         self.e.tables.hlim = settings.hlim
@@ -534,6 +535,7 @@ cdef class Core:
             origin.family = 4 if len(dst) == 4 else 6
             origin.dst = <const uint8_t *><const char *>dst
             ipv6 = origin.family == 6
+            origin.link = packet.interface
             if packet.ports is not None:
                 origin.natt = 1
                 origin.sport, origin.dport = packet.ports
@@ -621,8 +623,8 @@ cdef int _on_too_big(
     return answer is not None and core.devices[i.index].write(answer) == 0
 
 
-cdef int _on_inject(c_engine *e, const uint8_t *packet, uint32_t length) noexcept with gil:
-    return (<Core>e.owner).wire.inject(_bytes(packet, length))
+cdef int _on_inject(c_engine *e, const uint8_t *packet, uint32_t length, uint32_t link) noexcept with gil:
+    return (<Core>e.owner).wire.inject(_bytes(packet, length), link)
 
 
 cdef void _on_send(worker *w) noexcept with gil:

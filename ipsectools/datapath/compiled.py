@@ -100,6 +100,10 @@ class MemoryDriver(_Driver):
         del self._core.devices[index]
         self._tuns.pop(index).close()
 
+    def set_settings(self, settings: Settings) -> None:
+        self._wire.tell_arrival(bool(settings.accept_unclaimed))
+        super().set_settings(settings)
+
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
         self._wire.encap(endpoints)
 
@@ -161,8 +165,8 @@ class LinuxDriver(_Driver):
 
     # what the core asks of its `wire`
 
-    def inject(self, packet: bytes) -> int:
-        return self._injector.inject(packet)
+    def inject(self, packet: bytes, index: int) -> int:
+        return self._injector.inject(packet, index)
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
         return sockets.path_mtu(dst, fib)
@@ -171,9 +175,16 @@ class LinuxDriver(_Driver):
 
     def set_settings(self, settings: Settings) -> None:
         self._settings = settings
-        for sock in (*self._sockets, *(endpoint.sock for endpoint in self._endpoints)):
+        for sock in self._sockets:
             self._set_ttl(sock)
+            if sock.family == socket.AF_INET:  # the others tell anyway
+                sockets.tell_arrival(sock, bool(settings.accept_unclaimed))
+        for endpoint in self._endpoints:
+            self._set_ttl(endpoint.sock)
+            endpoint.tell_arrival(bool(settings.accept_unclaimed))
         super().set_settings(settings)
+        if not settings.accept_unclaimed:
+            self._injector.close()
 
     def _set_ttl(self, sock: socket.socket) -> None:
         ipv4 = sock.family == socket.AF_INET
@@ -197,6 +208,7 @@ class LinuxDriver(_Driver):
 
     def _opened(self, endpoint: EncapSocket) -> None:
         self._set_ttl(endpoint.sock)
+        endpoint.tell_arrival(bool(self._settings.accept_unclaimed))
         endpoint.accept_trains()
         self._core.add_endpoint(endpoint.address, endpoint.port, endpoint.sock.fileno(), endpoint.shared)
 

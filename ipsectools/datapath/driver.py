@@ -59,6 +59,7 @@ class PlainDriver:
 
     def set_settings(self, settings: Settings) -> None:
         with self._gate:
+            self._wire.tell_arrival(bool(settings.accept_unclaimed))
             self._core.set_settings(settings)
 
     def set_interface(self, interface: Interface) -> None:

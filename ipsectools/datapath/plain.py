@@ -442,11 +442,12 @@ class PlainCore(Tables):
         target = worker.target.interface
         refusal = inner_refusal(inner, next_header)
         if target is None:
-            # No interface of ours: as FreeBSD does, the packet goes on as one that the host received otherwise.
+            if not self.settings.accept_unclaimed:
+                return drops.IN_NO_INTERFACE
             if refusal is not None:
                 return refusal
-            if self._wire.inject(inner):
-                return drops.IN_NO_INTERFACE
+            if self._wire.inject(inner, packet.interface):
+                return drops.IN_HOST_REFUSED
             counters.injected += 1
             return None
         entry = target.entry

@@ -17,12 +17,21 @@ class Settings:
     """The sysctl values that packets feel, by their FreeBSD meaning.
 
     `dfbit`, `ecn` (IPv4 outer), `ecn6` (IPv6 outer), `ttl` and `hlim` shape outer headers; `esp_enable` 0 stops ESP.
+    `accept_unclaimed`: what an SA of no interface brings is given to the host's IP input.
     """
 
-    __slots__ = ("dfbit", "ecn", "ecn6", "esp_enable", "hlim", "ttl")
+    __slots__ = ("accept_unclaimed", "dfbit", "ecn", "ecn6", "esp_enable", "hlim", "ttl")
 
     def __init__(
-        self, *, dfbit: int = 0, ecn: int = 0, ecn6: int = 0, ttl: int = 64, hlim: int = 64, esp_enable: int = 1
+        self,
+        *,
+        dfbit: int = 0,
+        ecn: int = 0,
+        ecn6: int = 0,
+        ttl: int = 64,
+        hlim: int = 64,
+        esp_enable: int = 1,
+        accept_unclaimed: int = 0,
     ) -> None:
         self.dfbit = dfbit
         self.ecn = ecn
@@ -30,6 +39,7 @@ class Settings:
         self.ttl = ttl
         self.hlim = hlim
         self.esp_enable = esp_enable
+        self.accept_unclaimed = accept_unclaimed
 
 
 class SA:

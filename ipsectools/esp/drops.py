@@ -137,7 +137,17 @@ IN_TRANSPORT = Drop(
 )
 IN_POLICY = Drop("in-policy", "violates a policy", IN, "ips_in_polvio", stage=STAGE_DECAPSULATED)
 IN_NO_INTERFACE = Drop(
-    "in-no-interface", "no interface with the SA's reqid and addresses", IN, stage=STAGE_DECAPSULATED
+    "in-no-interface",
+    "no interface with the SA's reqid and addresses, and net.inet.ipsec.accept_unclaimed is 0",
+    IN,
+    "ips_in_polvio",
+    stage=STAGE_DECAPSULATED,
+)
+IN_HOST_REFUSED = Drop(
+    "in-host-refused",
+    "no interface with the SA's reqid and addresses, and the host refused it (a source address of its own?)",
+    IN,
+    stage=STAGE_DECAPSULATED,
 )
 IN_INTERFACE_DOWN = Drop("in-interface-down", "the interface is not up and running", IN, stage=STAGE_DECAPSULATED)
 IN_MONITOR = Drop("in-monitor", "the interface is in monitor mode", IN, stage=STAGE_DECAPSULATED)

@@ -121,10 +121,11 @@ class OuterPacket:
     """One datagram for or from the wire: what follows the outer IP header, and the header's fields that matter.
 
     `src`/`dst` are 4 or 16 address bytes; `protocol` is 50, or 17 with `ports` (source, destination) for NAT-T, where
-    `payload` is what follows the UDP header. `df` None leaves the host's choice. `fib` selects a routing table.
+    `payload` is what follows the UDP header. `fib` selects a routing table. `interface` is the index of the link on
+    which it arrived, if that was asked for (`Wire.tell_arrival`), else 0.
     """
 
-    __slots__ = ("df", "dst", "fib", "payload", "ports", "protocol", "src", "tos", "ttl")
+    __slots__ = ("df", "dst", "fib", "interface", "payload", "ports", "protocol", "src", "tos", "ttl")
 
     def __init__(
         self,
@@ -138,6 +139,7 @@ class OuterPacket:
         ttl: int = 64,
         df: bool = False,
         fib: int = 0,
+        interface: int = 0,
     ) -> None:
         self.src = src
         self.dst = dst
@@ -148,6 +150,7 @@ class OuterPacket:
         self.ttl = ttl
         self.df = df
         self.fib = fib
+        self.interface = interface
 
 
 class Tun(Protocol):
@@ -182,8 +185,11 @@ class Wire(Protocol):
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
         """The local (address, port) pairs on which UDP-encapsulated ESP is expected from now on."""
 
-    def inject(self, packet: bytes) -> int:
-        """Gives a decapsulated IP packet to the host as received from outside, on no ipsec interface; 0 or an errno."""
+    def tell_arrival(self, on: bool) -> None:
+        """Whether what arrives from now on has its `interface`."""
+
+    def inject(self, packet: bytes, index: int) -> int:
+        """Gives a decapsulated IP packet to the host's IP input as received on this link; 0 or FreeBSD's errno."""
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
         """The MTU of the outer path to `dst` as the host knows it now: of the route, or less if learned."""
@@ -260,6 +266,9 @@ class Host(Protocol):
 
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
+
+    def check_injection(self) -> None:
+        """EOPNOTSUPP with the reason, if `Wire.inject` cannot work here."""
 
     def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
         """Whether a link accepts router advertisements, and whether it detects duplicate addresses. None: unknown."""

@@ -11,6 +11,7 @@ from ipsectools.errno import EINVAL, ENXIO, EPERM, KernelError
 from ipsectools.kernel import modules, statistics
 from ipsectools.kernel.addresses import inet, inet6, nd6
 from ipsectools.kernel.interfaces import bridge, cloners, generic, if_ipsec, outbound, status, vnet
+from ipsectools.kernel.sysctl import ACCEPT_UNCLAIMED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def _delete_address(state: KernelState, args: dict[str, Any]) -> None:
 def _set_sysctl(state: KernelState, args: dict[str, Any]) -> list[int]:
     old, new = state.sysctl.set(args["name"], args["value"])
     if old != new:
+        if new and args["name"] == ACCEPT_UNCLAIMED:
+            state.host.check_injection()
         for name in state.sysctl.same(args["name"]):
             state.sysctl_changed(name)
     return [old, new]

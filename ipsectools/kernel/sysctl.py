@@ -79,6 +79,7 @@ def _structure(name: str, description: str) -> Leaf:
 
 
 _POLICY = "net.inet.ipsec.def_policy"
+ACCEPT_UNCLAIMED = "net.inet.ipsec.accept_unclaimed"
 
 LEAVES = {
     leaf.name: leaf
@@ -94,6 +95,7 @@ LEAVES = {
         Leaf("net.inet.ipsec.ah_cleartos", 1, "AH: clear the type of service before authentication"),
         Leaf("net.inet.ipsec.dfbit", 0, "DF of the outer header (0: clear, 1: set, 2: copy)"),
         Leaf("net.inet.ipsec.min_pmtu", 576, "Smallest path MTU that is believed"),
+        Leaf(ACCEPT_UNCLAIMED, 0, "What an SA of no interface brings is given to IP input (ours)", least=0, most=1),
         Leaf("net.inet.ipsec.ecn", 0, "ECN in tunnels (-1: copy, 0: forbidden, 1: allowed, 2: complete)"),
         Leaf(
             "net.inet.ipsec.crypto_support",

@@ -10,7 +10,9 @@ import pytest
 
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
 from ipsectools.datapath.tables import SA, Interface, Settings
+from ipsectools.errno import EADDRNOTAVAIL
 from ipsectools.esp.sa import EspSA
+from ipsectools.esp.tunnel import MODE_ANY, MODE_TUNNEL
 from ipsectools.host.api import OuterPacket
 from ipsectools.wire.checksum import checksum
 from tests.datapath.world import ALGORITHMS, CORES, IN_SPI, LOCAL, OUT_SPI, REMOTE, World, ipv4, ipv6, traffic, udp
@@ -170,13 +172,36 @@ def test_changes_are_in_force_at_once(core: str) -> None:
     assert world.pump.interface_counters(world.index) is None
 
 
-def test_packets_of_an_sa_without_an_interface_go_to_the_host(core: str) -> None:
-    world = World(core)
-    world.set_interface(reqid=101)
-    assert not world.receive(outer(world, peer_of(world).seal(PING)))
-    assert world.wire.injected == [PING]
-    world.pump.set_interface(world.interface())
-    assert world.receive(outer(world, peer_of(world, flags=0).seal(PING))) == [PING]
+@pytest.mark.parametrize(("mode", "reqid"), [(MODE_TUNNEL, 101), (MODE_ANY, 100)])
+def test_packets_of_an_sa_without_an_interface(core: str, mode: int, reqid: int) -> None:
+    """They are dropped; if they are accepted, the host has them as received on the link of arrival."""
+    world = World(core, mode=mode)
+    world.set_interface(reqid=reqid)
+    peer = peer_of(world)
+
+    def arrival() -> OuterPacket:
+        packet = outer(world, peer.seal(PING))
+        packet.interface = 7
+        return packet
+
+    assert not world.receive(arrival()) and not world.wire.injected
+    assert world.drops == {"in-no-interface": 1}
+    assert world.pump.statistics()["ipsec"][0] == 1  # ips_in_polvio
+    world.pump.set_settings(Settings(accept_unclaimed=1))
+    assert world.wire.tells_arrival
+    assert not world.receive(arrival())
+    assert (world.wire.injected, world.wire.injected_on) == ([PING], [7])
+    world.wire.refuses_injected = EADDRNOTAVAIL
+    assert not world.receive(arrival())
+    assert world.drops == {"in-no-interface": 1, "in-host-refused": 1}
+    world.pump.set_settings(Settings())
+    assert not world.wire.tells_arrival
+    assert not world.receive(arrival())
+    assert world.drops == {"in-no-interface": 2, "in-host-refused": 1}
+    assert world.is_balanced()
+    if mode == MODE_TUNNEL:
+        world.pump.set_interface(world.interface())
+        assert world.receive(arrival()) == [PING]
 
 
 def test_an_sa_keeps_its_window_when_it_is_set_again(core: str) -> None:

@@ -56,6 +56,7 @@ def observed(world: World) -> dict[str, object]:
         "sent": sent,
         "written": world.tun.written,
         "injected": world.wire.injected,
+        "injected_on": world.wire.injected_on,
         "interface": world.pump.interface_counters(world.index),
         "sas": [[getattr(sa.traffic, field) for field in fields] for sa in (world.outbound, world.inbound)],
         **report,
@@ -302,13 +303,29 @@ def test_a_large_window(seed: int) -> None:
     assert python.drops["in-replay"] > 10
 
 
+@pytest.mark.parametrize("accept", [0, 1])
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_no_interface_takes(accept: int, mode: int, family: int) -> None:
+    python, fast = pair(family=family, mode=mode)
+    for world in (python, fast):
+        world.pump.set_settings(Settings(accept_unclaimed=accept))
+        world.set_interface(reqid=101)
+        sealer = EspSA(IN_SPI, 20, b"c" * 20, 0, b"", 0, 0, traffic())
+        for inner in (ipv4(udp(b"x")), ipv6(udp(b"x"))):
+            world.receive(OuterPacket(world.remote, world.local, sealer.seal(inner), interface=3))
+    assert observed(fast) == observed(python)
+    assert fast.is_balanced()
+    assert len(fast.wire.injected) == (2 if accept and mode != 1 else 0)
+
+
 class Nothing:
     """The wire of a core with sockets of its own."""
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
         return 65535
 
-    def inject(self, packet: bytes) -> int:
+    def inject(self, packet: bytes, index: int) -> int:
         return 0
 
 

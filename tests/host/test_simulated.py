@@ -161,7 +161,7 @@ def test_wires(host: SimulatedHost) -> None:
     assert one.receive(9) == [small]
     one.encap([(b"\x0a\0\0\1", 4500)])
     assert one.encapsulated == {(b"\x0a\0\0\1", 4500)}
-    assert (one.inject(b"packet"), one.injected) == (0, [b"packet"])
+    assert (one.inject(b"packet", 3), one.injected, one.injected_on) == (0, [b"packet"], [3])
     one.mtu = 1280
     assert one.path_mtu(b"\x0a\0\0\2") == 1280
     host.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ipsectools.errno import EINVAL, ENOENT, EPERM
+from ipsectools.errno import EINVAL, ENOENT, EOPNOTSUPP, EPERM, KernelError
 from ipsectools.kernel.sysctl import LEAVES
 
 from .driver import Driver
@@ -87,6 +87,25 @@ def test_set(driver: Driver, name: str, value: Any, number: int) -> None:
         assert driver.call("SYSCTLLIST") == before
     else:
         assert driver.call("SYSCTLGET", name=name)["value"] == (int(value, 0) if isinstance(value, str) else value)
+
+
+def test_a_host_that_cannot_take_unclaimed_packets(driver: Driver) -> None:
+    """Then the variable cannot be set; 0 can."""
+
+    def refuse() -> None:
+        raise KernelError(EOPNOTSUPP, "no tc")
+
+    name = "net.inet.ipsec.accept_unclaimed"
+    assert driver.call("SYSCTLSET", name=name, value=1) == [0, 1]
+    assert driver.call("SYSCTLSET", name=name, value=0) == [1, 0]
+    driver.recorder.take()
+    driver.kernel.host.check_injection = refuse
+    with pytest.raises(KernelError) as refusal:
+        driver.call("SYSCTLSET", name=name, value=1)
+    assert (refusal.value.errno, refusal.value.detail) == (EOPNOTSUPP, "no tc")
+    assert driver.call("SYSCTLGET", name=name)["value"] == 0
+    assert ("sysctl_changed", name) not in driver.recorder.take()
+    assert driver.call("SYSCTLSET", name=name, value=0) == [0, 0]
 
 
 def test_old_and_new(driver: Driver) -> None:

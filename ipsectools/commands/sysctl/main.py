@@ -275,7 +275,8 @@ class _Run:
             _, new = self.door.call("SYSCTLSET", name=name, value=value)
         except KernelError as error:
             sys.stdout.write(before + end)
-            self.fail(f"{word}{self.where}: {strerror(error.errno)}")
+            detail = f" ({error.detail})" if error.detail else ""
+            self.fail(f"{word}{self.where}: {strerror(error.errno)}{detail}")
             return
         leaf["value"] = new
         after = name if options.name_only else self.number(leaf, new)

@@ -52,6 +52,7 @@
     X(IN_NEXT_HEADER, "in-next-header") \
     X(IN_TRANSPORT, "in-transport") \
     X(IN_NO_INTERFACE, "in-no-interface") \
+    X(IN_HOST_REFUSED, "in-host-refused") \
     X(IN_INTERFACE_DOWN, "in-interface-down") \
     X(IN_MONITOR, "in-monitor") \
     X(IN_INNER_VERSION, "in-inner-version") \

@@ -81,7 +81,7 @@ typedef struct hooks {
     void (*event)(struct engine *e, int kind, u64 ident, u64 value);
     void (*relief)(struct engine *e);                   /* lets the key engine answer, if it runs in this very thread */
     int (*too_big)(struct engine *e, interface *i, const sa *a, const u8 *inner, u32 length); /* 1: the sender was told */
-    int (*inject)(struct engine *e, const u8 *packet, u32 length);                            /* 0, or an error */
+    int (*inject)(struct engine *e, const u8 *packet, u32 length, u32 link);                  /* 0, or an error */
     void (*send)(worker *w);                                          /* instead of sockets: takes the batch */
     int (*deliver)(struct engine *e, interface *i, const struct iovec *pieces, int count); /* instead of a device */
 } hooks;

@@ -10,6 +10,7 @@ typedef struct arrival {
     int family, natt;
     const u8 *dst;
     u16 sport, dport;
+    u32 link; /* its index, or 0 if nobody told */
 } arrival;
 
 /* What a UDP socket of ours does not hand to ESP. */
@@ -117,11 +118,12 @@ static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
     s->front++;
     int right_version = o.inner[0] >> 4 == (o.next == NEXT_IPV4 ? 4 : 6);
     if (!i) {
-        /* No interface of ours: as FreeBSD does, the packet goes on as one that the host received otherwise. */
-        if (!right_version)
-            count_drop(w, DROP_IN_INNER_VERSION, ipv6, 1);
-        else if (e->hooks.inject(e, o.inner, o.length))
+        if (!t->accept_unclaimed)
             count_drop(w, DROP_IN_NO_INTERFACE, ipv6, 1);
+        else if (!right_version)
+            count_drop(w, DROP_IN_INNER_VERSION, ipv6, 1);
+        else if (e->hooks.inject(e, o.inner, o.length, from->link))
+            count_drop(w, DROP_IN_HOST_REFUSED, ipv6, 1);
         else
             s->injected++;
         return;
@@ -161,22 +163,6 @@ static int receive(worker *w, int fd, int most, int with_control)
     return recvmmsg(fd, w->messages, (unsigned)most, MSG_DONTWAIT, NULL);
 }
 
-static int drain_raw4(worker *w, int fd)
-{
-    int got = receive(w, fd, BATCH, 0);
-    pthread_rwlock_rdlock(&w->engine->tables.lock);
-    for (int n = 0; n < got; n++) {
-        u8 *ip = w->rx + (size_t)n * RX_STRIDE;
-        u32 length = w->messages[n].msg_len, header = length ? (u32)(ip[0] & 15) * 4 : 0;
-        arrival from = {.family = 4, .dst = ip + 16};
-        if (length >= 20 && header >= 20 && header <= length) /* the kernel delivers nothing else */
-            inbound_one(w, ip + header, length - header, &from);
-    }
-    flush_flows(w, 0);
-    pthread_rwlock_unlock(&w->engine->tables.lock);
-    return got;
-}
-
 static const u8 *find_control(const struct msghdr *m, int level, int type)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)m, c))
@@ -185,13 +171,47 @@ static const u8 *find_control(const struct msghdr *m, int level, int type)
     return NULL;
 }
 
+/* The link on which an IPv4 packet arrived, 0 if the kernel was not asked to tell. */
+static u32 link_of(const struct msghdr *m)
+{
+    const u8 *told = find_control(m, IPPROTO_IP, IP_PKTINFO);
+    struct in_pktinfo info = {0};
+    if (told)
+        memcpy(&info, told, sizeof info);
+    return (u32)info.ipi_ifindex;
+}
+
+static u32 link_of6(const u8 *told)
+{
+    struct in6_pktinfo info = {0};
+    if (told)
+        memcpy(&info, told, sizeof info);
+    return (u32)info.ipi6_ifindex;
+}
+
+static int drain_raw4(worker *w, int fd)
+{
+    int told = __atomic_load_n(&w->engine->tables.accept_unclaimed, __ATOMIC_RELAXED), got = receive(w, fd, BATCH, told);
+    pthread_rwlock_rdlock(&w->engine->tables.lock);
+    for (int n = 0; n < got; n++) {
+        u8 *ip = w->rx + (size_t)n * RX_STRIDE;
+        u32 length = w->messages[n].msg_len, header = length ? (u32)(ip[0] & 15) * 4 : 0;
+        arrival from = {.family = 4, .dst = ip + 16, .link = told ? link_of(&w->messages[n].msg_hdr) : 0};
+        if (length >= 20 && header >= 20 && header <= length) /* the kernel delivers nothing else */
+            inbound_one(w, ip + header, length - header, &from);
+    }
+    flush_flows(w, 0);
+    pthread_rwlock_unlock(&w->engine->tables.lock);
+    return got;
+}
+
 static int drain_raw6(worker *w, int fd)
 {
     int got = receive(w, fd, BATCH, 1);
     pthread_rwlock_rdlock(&w->engine->tables.lock);
     for (int n = 0; n < got; n++) {
         const u8 *info = find_control(&w->messages[n].msg_hdr, IPPROTO_IPV6, IPV6_PKTINFO);
-        arrival from = {.family = 6, .dst = info};
+        arrival from = {.family = 6, .dst = info, .link = link_of6(info)};
         if (info)
             inbound_one(w, w->rx + (size_t)n * RX_STRIDE, w->messages[n].msg_len, &from);
     }
@@ -238,6 +258,8 @@ static int drain_udp(worker *w, int fd)
         const u8 *segment = find_control(&w->messages[n].msg_hdr, SOL_UDP, UDP_GRO);
         const struct sockaddr_storage *name = &w->names[n];
         arrival from = {.family = family, .natt = 1, .dst = address, .dport = port};
+        from.link = family == 4 ? link_of(&w->messages[n].msg_hdr)
+                                : link_of6(find_control(&w->messages[n].msg_hdr, IPPROTO_IPV6, IPV6_PKTINFO));
         from.sport = ntohs(name->ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)name)->sin6_port
                                                        : ((const struct sockaddr_in *)name)->sin_port);
         if (segment) {

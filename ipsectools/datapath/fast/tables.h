@@ -48,7 +48,7 @@ enum { GUARDS = 1024, INTERFACES = 1024 };
 
 typedef struct tables {
     pthread_rwlock_t lock;
-    int esp_enable, dfbit, ecn, ecn6, ttl, hlim;
+    int esp_enable, accept_unclaimed, dfbit, ecn, ecn6, ttl, hlim;
     interface *interfaces[INTERFACES];
     sa **inbound;
     u64 inbound_mask, inbound_count;

@@ -23,9 +23,11 @@ from ipsectools.host.linux.sockets import (
     SO_NO_CHECK,
     address_family,
     address_text,
+    arrived_on,
     attach_filter,
     prepare_outer,
     set_header_fields,
+    tell_arrival,
 )
 
 TYPE_CHECKING = False
@@ -76,13 +78,14 @@ def train_step(data: bytes) -> int:
 class EncapSocket:
     """UDP-encapsulated ESP on one local (address, port). `shared`: the port is somebody else's."""
 
-    __slots__ = ("_fields", "_sources", "address", "port", "shared", "sock")
+    __slots__ = ("_fields", "_sources", "_tells_arrival", "address", "port", "shared", "sock")
 
     def __init__(self, address: bytes, port: int) -> None:
         family = address_family(address)
         self.address = address
         self.port = port
         self.shared = False
+        self._tells_arrival = False
         self._sources: dict[str, bytes] = {}
         self._fields: tuple[int, int, bool, int] | None = None  # of the outer header, as the socket has them now
         self.sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
@@ -110,11 +113,22 @@ class EncapSocket:
             with contextlib.suppress(OSError):
                 self.sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
+    def tell_arrival(self, on: bool) -> None:
+        """Whether packets come with the link on which they arrived."""
+        if on != self._tells_arrival:
+            self._tells_arrival = on
+            tell_arrival(self.sock, on)
+
     def receive(self) -> list[OuterPacket]:
         """What one datagram brings: one packet, or none of ours, or on a raw socket a train that nobody has cut.
 
         Raises OSError when there is no datagram."""
-        data, source = self.sock.recvfrom(MAXIMUM_PACKET)
+        interface = 0
+        if self._tells_arrival:
+            data, ancillary, _, source = self.sock.recvmsg(MAXIMUM_PACKET, 64)
+            interface = arrived_on(ancillary)
+        else:
+            data, source = self.sock.recvfrom(MAXIMUM_PACKET)
         src = self._sources.get(source[0])
         if src is None:
             if len(self._sources) > 4096:
@@ -131,7 +145,9 @@ class EncapSocket:
         ports = (sport, self.port)
         step = train_step(data) if self.shared else len(data)
         pieces = [data[place : place + step] for place in range(0, len(data), step)] if data else [data]
-        return [OuterPacket(src, self.address, piece, protocol=17, ports=ports) for piece in pieces]
+        return [
+            OuterPacket(src, self.address, piece, protocol=17, ports=ports, interface=interface) for piece in pieces
+        ]
 
     def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
         fields = (packet.tos, packet.ttl, packet.df, packet.fib)

@@ -190,6 +190,12 @@ class LinuxHost:
     def set_master(self, index: int, bridge: int | None) -> None:
         self._change().set_master(index, bridge)
 
+    def check_injection(self) -> None:
+        from ipsectools.host.linux.inject import why_not
+
+        if error := why_not():
+            raise error
+
     def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
         link = self.link(index)
         return None if link is None else neighbor.read(rtnetlink.linux_name(link.name))

@@ -37,7 +37,7 @@ _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x1
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, LOST = 16, 17, 20, 21, -1
 _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
-_RTM_F_FIB_MATCH, _RTN_UNICAST = 0x2000, 1
+_RTM_F_FIB_MATCH, _RTN_UNICAST, _RTN_LOCAL = 0x2000, 1, 2
 _RTA_DST, _RTA_MARK = 1, 16
 _AF_BRIDGE = 7
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
@@ -117,16 +117,25 @@ class Reader:
     def has_host_route(self, destination: str, mark: int) -> bool:
         """Whether packets with this mark to an IPv4 address that is not local take a route to it alone."""
         octets = _socket.inet_pton(_socket.AF_INET, destination)
-        body = _ROUTE.pack(_socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
-        body += _ATTRIBUTE.pack(8, _RTA_DST) + octets + _ATTRIBUTE.pack(8, _RTA_MARK) + _U32.pack(mark)
+        return self._route(octets, mark, _RTM_F_FIB_MATCH) == (32, _RTN_UNICAST)
+
+    def is_local(self, address: bytes) -> bool:
+        """Whether packets to an address (4 or 16 bytes) are for this host itself."""
+        return self._route(address, 0, 0)[1] == _RTN_LOCAL
+
+    def _route(self, destination: bytes, mark: int, bits: int) -> tuple[int, int]:
+        """Prefix length and type of the route to an address; zeros if there is none, or one that refuses packets."""
+        family = _socket.AF_INET if len(destination) == 4 else _socket.AF_INET6
+        body = _ROUTE.pack(family, len(destination) * 8, 0, 0, 0, 0, 0, 0, bits)
+        body += attribute(_RTA_DST, destination) + attribute(_RTA_MARK, _U32.pack(mark))
         self._send(_RTM_GETROUTE, _NLM_F_REQUEST, body)
         while True:
             for kind, _flags, message in self._receive():
                 if kind == _RTM_NEWROUTE:
                     _family, prefixlen, _src, _tos, _table, _protocol, _scope, sort, _bits = _ROUTE.unpack_from(message)
-                    return bool(prefixlen == 32 and sort == _RTN_UNICAST)
+                    return prefixlen, sort
                 if kind == _NLMSG_ERROR:
-                    return False  # no route, or one that refuses packets
+                    return 0, 0
 
     def may_change(self) -> bool:
         """True if this process may change links: a request for no link at all fails for another reason than EPERM."""
@@ -139,12 +148,14 @@ class Reader:
     def move_link(self, name: str, namespace: int) -> None:
         """Moves a link (by Linux's name) to the namespace of an open descriptor."""
         encoded = name.encode("utf-8", "surrogateescape") + b"\0"
-        body = _LINK.pack(0, 0, 0, 0, 0)
-        for kind, value in ((_IFLA_IFNAME, encoded), (_IFLA_NET_NS_FD, _U32.pack(namespace))):
-            body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
-        self._send(_RTM_SETLINK, _NLM_F_REQUEST | _NLM_F_ACK, body)
-        for kind, _flags, message in self._receive():
-            if kind == _NLMSG_ERROR:
+        body = attribute(_IFLA_IFNAME, encoded) + attribute(_IFLA_NET_NS_FD, _U32.pack(namespace))
+        self.change(_RTM_SETLINK, _LINK.pack(0, 0, 0, 0, 0) + body)
+
+    def change(self, kind: int, body: bytes, flags: int = 0) -> None:
+        """A request that changes something, until it is done."""
+        self._send(kind, flags | _NLM_F_REQUEST | _NLM_F_ACK, body)
+        for answer, _flags, message in self._receive():
+            if answer == _NLMSG_ERROR:
                 number = -int.from_bytes(message[:4], "little", signed=True)
                 if number:
                     raise OSError(number, os.strerror(number))
@@ -231,6 +242,11 @@ def may_change() -> bool:
         return reader.may_change()
     finally:
         reader.close()
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """An attribute of a message; those that hold others are made of them in the same way."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def _attributes(data: bytes, offset: int) -> dict[int, bytes]:

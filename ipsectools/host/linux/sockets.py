@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+IP_PKTINFO = 8
 IP_MTU_DISCOVER = 10
 IP_MTU = 14
 IP_FREEBIND = 15
@@ -91,18 +93,22 @@ def set_header_fields(sock: socket.socket, tos: int, ttl: int) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, ttl)
 
 
-def is_local(family: socket.AddressFamily, address: bytes) -> bool:
-    """Whether the address is one of this host's (only those can be bound to), or that cannot be found out."""
-    try:
-        probe = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError:  # no descriptor left: believed, since nothing good comes from it
-        return True
-    with probe:
-        try:
-            probe.bind((socket.inet_ntop(family, address), 0))
-        except OSError:
-            return False
-    return True
+def tell_arrival(sock: socket.socket, on: bool) -> None:
+    """Whether what the socket receives comes with the index of the link on which it arrived."""
+    if sock.family == socket.AF_INET:
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, on)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, on)
+
+
+def arrived_on(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """The index of the link on which a packet arrived, from its control messages; 0 if they do not tell."""
+    for level, kind, content in ancillary:
+        if level == socket.IPPROTO_IP and kind == IP_PKTINFO:
+            return int.from_bytes(content[:4], sys.byteorder)
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            return int.from_bytes(content[16:20], sys.byteorder)
+    return 0
 
 
 def path_mtu(dst: bytes, fib: int = 0) -> int:

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from ipsectools.host.linux.encap import Endpoint
+    from ipsectools.host.linux.encap import EncapSocket, Endpoint
 
 
 class _Sender:
@@ -39,7 +39,8 @@ class LinuxWire:
     def __init__(self) -> None:
         self._receivers: list[socket.socket] = []
         self._senders: dict[tuple[bytes, bool, int], _Sender] = {}
-        self._encap = EncapSockets()
+        self._encap = EncapSockets(self._opened)
+        self._tells_arrival = False
         self._texts: dict[bytes, str] = {}
         self._injector = Injector()
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -133,13 +134,19 @@ class LinuxWire:
                 pass
         return packets
 
-    @staticmethod
-    def _receive4(sock: socket.socket, limit: int, packets: list[OuterPacket]) -> None:
+    def _receive4(self, sock: socket.socket, limit: int, packets: list[OuterPacket]) -> None:
+        interface = 0
         try:
             for _ in range(limit):
-                data = sock.recv(sockets.MAXIMUM_PACKET)
+                if self._tells_arrival:
+                    data, ancillary, _, _ = sock.recvmsg(sockets.MAXIMUM_PACKET, 64)
+                    interface = sockets.arrived_on(ancillary)
+                else:
+                    data = sock.recv(sockets.MAXIMUM_PACKET)
                 header = (data[0] & 15) * 4
-                packets.append(OuterPacket(data[12:16], data[16:20], data[header:], tos=data[1], ttl=data[8]))
+                packets.append(
+                    OuterPacket(data[12:16], data[16:20], data[header:], tos=data[1], ttl=data[8], interface=interface)
+                )
         except OSError:
             pass
 
@@ -151,15 +158,29 @@ class LinuxWire:
                 for _, kind, content in ancillary:
                     if kind == socket.IPV6_PKTINFO:
                         src = socket.inet_pton(socket.AF_INET6, source[0].partition("%")[0])
-                        packets.append(OuterPacket(src, content[:16], data))
+                        index = sockets.arrived_on(ancillary)
+                        packets.append(OuterPacket(src, content[:16], data, interface=index))
         except OSError:
             pass
 
     def encap(self, endpoints: Iterable[Endpoint]) -> None:
         self._encap.want(endpoints)
 
-    def inject(self, packet: bytes) -> int:
-        return self._injector.inject(packet)
+    def _opened(self, endpoint: EncapSocket) -> None:
+        endpoint.tell_arrival(self._tells_arrival)
+
+    def tell_arrival(self, on: bool) -> None:
+        self._tells_arrival = on
+        for sock in self._receivers:
+            if sock.family == socket.AF_INET:  # the others tell anyway
+                sockets.tell_arrival(sock, on)
+        for endpoint in self._encap:
+            endpoint.tell_arrival(on)
+        if not on:
+            self._injector.close()
+
+    def inject(self, packet: bytes, index: int) -> int:
+        return self._injector.inject(packet, index)
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
         return sockets.path_mtu(dst, fib)

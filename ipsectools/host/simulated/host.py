@@ -243,6 +243,9 @@ class SimulatedHost:
     def set_send_fibs(self, fibs: Collection[int]) -> None:
         pass
 
+    def check_injection(self) -> None:
+        pass
+
     def neighbor_discovery(self, index: int) -> tuple[bool, bool] | None:
         return None
 

@@ -103,13 +103,16 @@ class SimulatedTun:
 class SimulatedWire:
     """The wire of a machine in memory: `feed` lets a datagram arrive, `sent` holds what left, unless `connect`ed.
 
-    `injected` holds the decapsulated packets that were given back to the host; `mtu` is the path MTU to everywhere;
-    a datagram longer than that with `df` set is refused (EMSGSIZE).
+    `injected` holds the decapsulated packets that were given back to the host, `injected_on` their links;
+    `mtu` is the path MTU to everywhere; a datagram longer than that with `df` set is refused (EMSGSIZE).
     """
 
     def __init__(self) -> None:
         self.sent: list[OuterPacket] = []
         self.injected: list[bytes] = []
+        self.injected_on: list[int] = []
+        self.refuses_injected = 0
+        self.tells_arrival = False
         self.encapsulated: frozenset[tuple[bytes, int]] = frozenset()
         self.mtu = 1500
         self._other: SimulatedWire | None = None
@@ -151,8 +154,14 @@ class SimulatedWire:
     def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None:
         self.encapsulated = frozenset(endpoints)
 
-    def inject(self, packet: bytes) -> int:
+    def tell_arrival(self, on: bool) -> None:
+        self.tells_arrival = on
+
+    def inject(self, packet: bytes, index: int) -> int:
+        if self.refuses_injected:
+            return self.refuses_injected
         self.injected.append(packet)
+        self.injected_on.append(index)
         return 0
 
     def path_mtu(self, dst: bytes, fib: int = 0) -> int:
