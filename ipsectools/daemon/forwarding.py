@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from socket import AF_INET, AF_INET6, inet_pton
 
+from ipsectools.daemon.devices import Devices
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE, Events
 from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
@@ -68,8 +69,7 @@ class Forwarder:
         self._ahead: dict[int, int] = {}
         """Inbound SAs with numbers reserved beyond what they need: SPI -> highest number when last looked at."""
         self._looked = 0.0
-        self._waiting: set[int] = set()
-        """Interfaces whose device could not be opened yet."""
+        self._devices = Devices(kernel, self._renew_interface, report)
         self._refused: set[int] = set()
         """SAs (ids) whose first numbers could not be kept."""
         self._keeps = True
@@ -121,7 +121,7 @@ class Forwarder:
 
     def interface_removed(self, index: int) -> None:
         self._forget_tunnel(index)
-        self._waiting.discard(index)
+        self._devices.removed(index)
         self.pump.remove_interface(index)
 
     def sysctl_changed(self, name: str) -> None:
@@ -219,10 +219,10 @@ class Forwarder:
         )
         try:
             self.pump.set_interface(entry)
-        except KernelError:
-            self._waiting.add(interface.index)
+        except KernelError as error:
+            self._devices.failed(interface, error)
         else:
-            self._waiting.discard(interface.index)
+            self._devices.opened(interface)
 
     def _reserve_first(self, sa: SecurityAssociation) -> None:
         """An SA that will send has numbers before its first packet, which would have to wait for them."""
@@ -253,8 +253,7 @@ class Forwarder:
 
     def handle_events(self, now: float) -> None:
         """Answers what packets asked; to be called after `wake`, and now and then besides."""
-        for index in list(self._waiting):
-            self._renew_interface(index)
+        self._devices.try_again(now)
         if now - self._looked >= 0.9 or now < self._looked:  # the timer of a second may come a little early
             self._looked = now
             self.pump.open_endpoints()

@@ -226,7 +226,9 @@ class Service:
             "directory": self.directory,
             "live": self.host.live,
             "uptime": int(monotonic() - self._started),
+            "core": self.forwarder.pump.core_name if self.forwarder is not None else None,
             "interfaces": self._interface_count(),
+            "troubles": {each.name: each.trouble for each in self.kernel.interfaces if each.trouble},
             "clients": sum(len(server.clients) for server in self._servers) - 1,  # not the one that asks
         }
 

@@ -33,6 +33,8 @@ class Link:
     `flags` holds FreeBSD's IFF_* as far as the host knows them (UP, BROADCAST, LOOPBACK, POINTOPOINT, RUNNING, SIMPLEX,
     MULTICAST, PROMISC, PPROMISC, NOARP, ALLMULTI). `kind` is Linux's word (`tun`, `veth`, `bridge`, `dummy`, ... or
     empty). `master` is the index of the bridge that the link is a member of.
+    `owner` says whose a TUN device is: `us` (this user's), `others` (another user's), `nobody` (any user may attach to
+    it), or empty if that is unknown or it is no such device.
     `statistics` is (ipackets, ibytes, ierrors, opackets, obytes, oerrors).
     """
 
@@ -47,6 +49,7 @@ class Link:
         "master",
         "mtu",
         "name",
+        "owner",
         "speed",
         "statistics",
         "type",
@@ -67,6 +70,7 @@ class Link:
         speed: int | None = None,
         duplex: str | None = None,
         master: int | None = None,
+        owner: str = "",
         statistics: tuple[int, int, int, int, int, int] = (0, 0, 0, 0, 0, 0),
     ) -> None:
         self.index = index
@@ -81,6 +85,7 @@ class Link:
         self.speed = speed
         self.duplex = duplex
         self.master = master
+        self.owner = owner
         self.statistics = statistics
 
 
@@ -226,8 +231,12 @@ class Host(Protocol):
     def create_tun(self, name: str, mtu: int, index: int | None = None) -> int:
         """Makes a persistent TUN device (down, without addresses, without automatic link-local address).
 
-        Returns its index: `index` if that was asked for and is free. EEXIST if the name is taken.
+        Returns its index: `index` if that was asked for and is free. EEXIST if the name is taken. Nobody but this user
+        can open it.
         """
+
+    def claim_tun(self, index: int) -> None:
+        """Makes a TUN device this user's, as `create_tun` would have. EBUSY: somebody holds it."""
 
     def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
         """Makes a lo (dummy), bridge, tun or veth (with `peer`) device; returns its index, as `create_tun`."""
@@ -294,7 +303,9 @@ class Host(Protocol):
     def changed_links(self) -> Collection[int] | None:
         """Indices of links that changed, or whose addresses did, since this was last asked. None: any may have."""
 
-    def open_tun(self, name: str) -> Tun: ...
+    def open_tun(self, name: str) -> Tun:
+        """EBUSY: somebody else holds the device; EPERM: it is another user's; EINVAL: it is not made as ours are."""
+
     def open_wire(self) -> Wire: ...
     def close(self) -> None: ...
 

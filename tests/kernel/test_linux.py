@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
+import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from ipsectools.errno import EEXIST, ENXIO
 from ipsectools.host.api import Address
-from ipsectools.host.linux import detect
+from ipsectools.host.linux import detect, tun
 from ipsectools.host.linux.host import LinuxHost
 
 from .driver import Driver
@@ -250,3 +252,44 @@ def test_vnet(on_linux: Callable[[Callable[[LinuxDriver], None]], None], tmp_pat
             netns.remove(name)
 
     on_linux(body)
+
+
+def test_a_device_without_an_owner_is_claimed_at_start(
+    on_linux: Callable[[Callable[[LinuxDriver], None]], None],
+) -> None:
+    """Releases there were that made such; nobody but us is in it from then on, whoever opens the kernel.
+
+    They have other indices than they had, and with them the zones of link-local addresses.
+    """
+
+    def body(driver: LinuxDriver) -> None:
+        def owners() -> list[str]:
+            found = [driver.host.link(driver.interface(name)["index"]) for name in ("ipsec0", "tun0")]
+            return [link.owner for link in found if link is not None]
+
+        for name in ("ipsec0", "tun0"):
+            driver.call("SIOCIFCREATE2", name=name)
+        driver.call("NEWADDR", name="ipsec0", family="inet6", address="2001:db8::3", prefixlen=64)
+        assert len(driver.interface("ipsec0")["inet6"]) == 2
+        index = driver.interface("ipsec0")["index"]
+        assert owners() == ["us", "us"]
+        driver.kernel.close()
+        for name in ("tun0", "ipsec0"):
+            without_owner(name)
+        assert [link.owner for link in LinuxHost().links() if link.kind == "tun"] == ["nobody", "nobody"]
+        driver.restart()
+        assert owners() == ["us", "us"]
+        assert driver.interface("ipsec0")["index"] != index
+
+    on_linux(body)
+
+
+def without_owner(name: str) -> None:
+    """Makes a TUN device anew as it was before it had an owner."""
+    device = tun.attach(name)
+    fcntl.ioctl(device, tun.TUNSETPERSIST, 0)
+    os.close(device)
+    device = os.open(tun.TUN_DEVICE, os.O_RDWR)
+    fcntl.ioctl(device, tun.TUNSETIFF, struct.pack("16sH22x", name.encode(), tun.IFF_TUN | tun.IFF_NO_PI))
+    fcntl.ioctl(device, tun.TUNSETPERSIST, 1)
+    os.close(device)

@@ -105,6 +105,7 @@ def test_a_new_interface(driver: Driver) -> None:
         "statistics": dict.fromkeys(("ipackets", "ibytes", "ierrors", "opackets", "obytes", "oerrors"), 0),
         "cloner": "ipsec",
         "members": None,
+        "trouble": None,
     }
     assert driver.errno("SIOCIFCREATE2", name="ipsec", fib=4) == EINVAL
 

@@ -140,6 +140,17 @@ def _state() -> Iterator[Finding]:
         kind = "live" if found["live"] else "simulated"
         counts = f"{found['interfaces']} ipsec interfaces, {found['clients']} clients"
         yield OK, f"ipsecd {found['version']} is running (process {found['pid']}, {kind}, {counts})", ""
+        for name, trouble in found.get("troubles", {}).items():
+            yield _device_trouble(name, trouble)
+
+
+def _device_trouble(name: str, trouble: str) -> Finding:
+    """An ipsec interface that ipsecd cannot use, and who is in the way."""
+    from ipsectools.host.linux.holders import holders
+
+    who = ", ".join(f"process {process} ({command})" for process, command in holders(name))
+    fix = f"end {who}" if who else f"ifconfig {name} destroy, and create it again"
+    return MISSING, f"{name} is not RUNNING: {trouble}" + (f": {who}" if who else ""), fix
 
 
 def _state_file_trouble(directory: str) -> str:

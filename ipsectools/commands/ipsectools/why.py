@@ -280,6 +280,13 @@ class Walk:
             f"{name} <{','.join(words)}> mtu {interface['mtu']}, tunnel {ends['src']} --> {ends['dst']},"
             f" reqid {interface['reqid']}",
         )
+        if interface.get("trouble"):  # an ipsecd of an older release does not tell
+            _stop(
+                f"{name} is not RUNNING: {interface['trouble']}",
+                f"end the process that has it (who it is: ipsectools doctor), or ifconfig {name} destroy"
+                " and create it again",
+                "out-not-running",
+            )
         if not flags & IFF_RUNNING:
             physical = next((each["name"] for each in self.interfaces if each["iftype"] == "ether"), "em0")
             _stop(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno as host_errno
-import fcntl
 import os
 import socket
-from struct import pack
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ipsectools.errno import EINVAL, ENXIO, KernelError, from_host
+from ipsectools.host.linux import tun
 from ipsectools.host.linux.namespaces import open_namespace
 from ipsectools.host.linux.rtnetlink import LOOPBACK_GROUP, linux_name
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.host.api import Address
-
-_TUNSETIFF, _TUNSETPERSIST, _TUNSETIFINDEX = 0x400454CA, 0x400454CB, 0x400454DA
-_IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
-_NAME_BYTES = 16
 
 _IFF_NOARP, _IFF_PROMISC, _IFF_ALLMULTI = 0x80, 0x100, 0x200
 _ADDRESS_GENERATION_NONE = 1
@@ -70,12 +65,12 @@ class Changes:
         """A persistent TUN device, with a wanted index if that is free."""
         with _errors():
             try:
-                self._create_tun(name, index)
+                tun.create(name, index)
             except OSError as error:
                 # EBUSY: the name is taken, or (with another index) only the index.
                 if error.errno != host_errno.EBUSY or index is None:
                     raise
-                self._create_tun(name, None)
+                tun.create(name, None)
             self._give_no_addresses(name, **({} if mtu is None else {"mtu": mtu}))
 
     def leave_addresses_alone(self, index: int) -> None:
@@ -94,25 +89,6 @@ class Changes:
         # `ifconfig down` must not cost an interface its addresses, as it does on Linux for IPv6.
         with contextlib.suppress(OSError), open(f"/proc/sys/net/ipv6/conf/{name}/keep_addr_on_down", "w") as file:
             file.write("1")
-
-    @staticmethod
-    def _create_tun(name: str, index: int | None) -> None:
-        encoded = name.encode()
-        if not 0 < len(encoded) < _NAME_BYTES:
-            raise OSError(host_errno.EINVAL, "name")
-        device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            if index is not None:
-                fcntl.ioctl(device, _TUNSETIFINDEX, pack("I", index))
-            try:
-                fcntl.ioctl(device, _TUNSETIFF, pack("16sH22x", encoded, _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL))
-            except OSError as error:
-                if error.errno == host_errno.EBUSY and index is None:
-                    raise OSError(host_errno.EEXIST, "name") from None
-                raise
-            fcntl.ioctl(device, _TUNSETPERSIST, 1)
-        finally:
-            os.close(device)
 
     def create_link(self, name: str, kind: str, peer: str | None, index: int | None) -> None:
         """A device of kind lo, bridge, tun or veth. The index is a wish."""

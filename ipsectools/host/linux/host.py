@@ -150,6 +150,14 @@ class LinuxHost:
         self._change().create_tun(name, mtu, index)
         return self._index(name)
 
+    def claim_tun(self, index: int) -> None:
+        from ipsectools.host.linux import tun
+
+        link = self.link(index)
+        if link is None:
+            raise KernelError(ENXIO)
+        tun.claim(rtnetlink.linux_name(link.name))
+
     def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
         self._change().create_link(name, kind, peer, index)
         return self._index(name)

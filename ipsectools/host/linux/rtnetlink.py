@@ -53,7 +53,8 @@ _CACHEINFO = Struct("=IIII")
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 3, 4, 10, 18, 20
 _IFLA_STATS64, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 27, 28, 30, 33
-_IFLA_INFO_KIND = 1
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_TUN_OWNER, _IFLA_TUN_GROUP = 1, 2
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 6, 8, 11
 _IFA_F_TEMPORARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
 _IFAPROT_KERNEL_RA = 2
@@ -98,11 +99,20 @@ class Reader:
 
     def link(self, index: int) -> Link | None:
         """One link, None if there is none of that index."""
+        body = self._link(index)
+        return None if body is None else parse_link(body)
+
+    def tun(self, index: int) -> TunSettings | None:
+        """What a TUN device has of its own, None if there is no such link."""
+        body = self._link(index)
+        return None if body is None else TunSettings(body)
+
+    def _link(self, index: int) -> bytes | None:
         self._send(_RTM_GETLINK, _NLM_F_REQUEST, _LINK.pack(0, 0, index, 0, 0))
         while True:
             for kind, _flags, body in self._receive():
                 if kind == RTM_NEWLINK:
-                    return parse_link(body)
+                    return body
                 if kind == _NLMSG_ERROR:
                     return None
 
@@ -265,6 +275,20 @@ def _text(value: bytes) -> str:
     return value.rstrip(b"\0").decode(errors="replace")
 
 
+class TunSettings:
+    """Of the body of a TUN device's RTM_NEWLINK message: who may attach to it (None: everybody), and its type."""
+
+    __slots__ = ("group", "hardware", "known", "owner")
+
+    def __init__(self, body: bytes) -> None:
+        self.hardware: int = _LINK.unpack_from(body)[1]
+        information = _attributes(_attributes(body, _LINK.size).get(_IFLA_LINKINFO, b""), 0)
+        data = _attributes(information.get(_IFLA_INFO_DATA, b""), 0)
+        self.known = bool(data)  # an older Linux does not tell
+        self.owner: int | None = _U32.unpack(data[_IFLA_TUN_OWNER])[0] if _IFLA_TUN_OWNER in data else None
+        self.group: int | None = _U32.unpack(data[_IFLA_TUN_GROUP])[0] if _IFLA_TUN_GROUP in data else None
+
+
 def parse_link(body: bytes) -> Link:
     """The link of an RTM_NEWLINK or RTM_DELLINK message's body."""
     _family, hardware, index, linux_flags, _change = _LINK.unpack_from(body)
@@ -297,8 +321,19 @@ def parse_link(body: bytes) -> Link:
         alias=_text(attributes.get(_IFLA_IFALIAS, b"")),
         master=_U32.unpack(attributes[_IFLA_MASTER])[0] if _IFLA_MASTER in attributes else None,
         carrier=attributes[_IFLA_CARRIER] != b"\0" if _IFLA_CARRIER in attributes else None,
+        owner=_owner(body) if kind == "tun" else "",
         statistics=(received, received_bytes, receive_errors, sent, sent_bytes, send_errors),
     )
+
+
+def _owner(body: bytes) -> str:
+    """See `host.api.Link`."""
+    there = TunSettings(body)
+    if not there.known:
+        return ""
+    if there.owner is None:
+        return "nobody"
+    return "us" if there.owner == os.geteuid() else "others"
 
 
 def _flags(linux: int, ether: bool, promiscuous: bool) -> int:

@@ -1,7 +1,13 @@
-"""TUN devices of the Linux host: a packet at a time, or super-packets with a virtio_net_hdr."""
+"""TUN devices of the Linux host: a packet at a time, or super-packets with a virtio_net_hdr.
+
+A persistent device without an owner can be attached by any local user while nobody else is, who then reads what is
+routed into it and speaks as the peer. So a device has its owner before it persists, and whoever attaches to one makes
+it his and undoes what the one before him left on it: most settings of a descriptor stay with the device.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -9,14 +15,33 @@ import socket
 import struct
 
 from ipsectools.errno import ENOBUFS, KernelError, from_host
+from ipsectools.host.linux.rtnetlink import Reader
 from ipsectools.host.linux.sockets import MAXIMUM_PACKET
 
+TUN_DEVICE = "/dev/net/tun"
+_NAME_BYTES = 16
+
+# ioctls that take a number
+TUNSETPERSIST = 0x400454CB
+TUNSETOWNER = 0x400454CC
+TUNSETLINK = 0x400454CD
+TUNSETGROUP = 0x400454CE
+TUNSETOFFLOAD = 0x400454D0
+# and those that take the address of something
 TUNSETIFF = 0x400454CA
+TUNSETSNDBUF = 0x400454D4
+TUNSETVNETHDRSZ = 0x400454D8
+TUNSETIFINDEX = 0x400454DA
+TUNSETVNETLE = 0x400454DC
+TUNSETVNETBE = 0x400454DE
+TUNSETSTEERINGEBPF = 0x800454E0
+TUNSETFILTEREBPF = 0x800454E1
+
 IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
+IFF_TUN_EXCL = 0x8000
 
-TUNSETOFFLOAD = 0x400454D0
 TUN_F_CSUM = 0x01
 TUN_F_TSO4 = 0x02
 TUN_F_TSO6 = 0x04
@@ -25,19 +50,84 @@ TUN_F_USO4 = 0x20
 TUN_F_USO6 = 0x40
 VNET_HEADER = 10
 
+_ARPHRD_NONE = 0xFFFE
+_AS_NEW = (
+    (TUNSETSNDBUF, 0x7FFFFFFF),
+    (TUNSETVNETHDRSZ, VNET_HEADER),
+    (TUNSETVNETLE, 0),
+    (TUNSETVNETBE, 0),
+    (TUNSETSTEERINGEBPF, -1),
+    (TUNSETFILTEREBPF, -1),
+)
+"""What the settings of a new device are. Not each is known to every Linux."""
 
-def open_tun_fd(name: str, flags: int = IFF_TUN | IFF_NO_PI) -> int:
-    """Attaches to the TUN device `name`, making it if need be; a non-blocking descriptor. Raises KernelError."""
+
+def create(name: str, index: int | None) -> None:
+    """A persistent TUN device of ours, with an index if one is given. Raises OSError: EEXIST if the name is taken,
+    EBUSY if that or the index is."""
+    encoded = name.encode()
+    if not 0 < len(encoded) < _NAME_BYTES:
+        raise OSError(errno.EINVAL, "name")
+    device = os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        if index is not None:
+            fcntl.ioctl(device, TUNSETIFINDEX, struct.pack("I", index))
+        try:
+            fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", encoded, IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL))
+        except OSError as error:
+            if error.errno == errno.EBUSY and index is None:
+                raise OSError(errno.EEXIST, "name") from None
+            raise
+        fcntl.ioctl(device, TUNSETOWNER, os.geteuid())
+        fcntl.ioctl(device, TUNSETPERSIST, 1)
+    finally:
+        os.close(device)
+
+
+def claim(name: str) -> None:
+    """Makes a device ours that nobody holds. Raises KernelError, EBUSY if somebody does."""
+    os.close(attach(name))
+
+
+def attach(name: str, flags: int = IFF_TUN | IFF_NO_PI) -> int:
+    """Attaches to the TUN device `name`, which is as a new one of ours then; a non-blocking descriptor.
+
+    Raises KernelError: EBUSY if somebody holds the device, EPERM if it is another user's, EINVAL if it is of another
+    make and cannot be used."""
+    try:
+        index = socket.if_nametoindex(name)  # a name that is free would make a device
+        fd = os.open(TUN_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise KernelError(from_host(error.errno or errno.EIO)) from None
     try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        _settle(fd, index)
     except OSError as error:
         os.close(fd)
         raise KernelError(from_host(error.errno or errno.EIO)) from None
     return fd
+
+
+def _settle(fd: int, index: int) -> None:
+    """Makes the device ours and as if it were new. Raises OSError."""
+    fcntl.ioctl(fd, TUNSETOWNER, os.geteuid())
+    fcntl.ioctl(fd, TUNSETPERSIST, 1)
+    fcntl.ioctl(fd, TUNSETOFFLOAD, 0)
+    for request, value in _AS_NEW:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, request, struct.pack("i", value))
+    reader = Reader()
+    try:
+        there = reader.tun(index)
+    finally:
+        reader.close()
+    if there is None:
+        return
+    if there.group is not None:  # it cannot be taken away; some Linuxes let its members in
+        fcntl.ioctl(fd, TUNSETGROUP, os.getegid())
+    if there.hardware != _ARPHRD_NONE:
+        with contextlib.suppress(OSError):  # only while the device is down; nothing here looks at it
+            fcntl.ioctl(fd, TUNSETLINK, _ARPHRD_NONE)
 
 
 class LinuxTun:
@@ -46,7 +136,7 @@ class LinuxTun:
     __slots__ = ("_fd", "index", "name")
 
     def __init__(self, name: str) -> None:
-        self._fd = open_tun_fd(name)
+        self._fd = attach(name)
         self.name = name
         self.index = socket.if_nametoindex(name)
 
@@ -88,7 +178,7 @@ class OffloadTun:
 
     def __init__(self, name: str) -> None:
         """Raises KernelError if there is no such device or somebody else has it."""
-        self.fd = open_tun_fd(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+        self.fd = attach(name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
         offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN
         self.uso = self._set(offloads | TUN_F_USO4 | TUN_F_USO6)
         if not self.uso and not self._set(offloads):

@@ -84,6 +84,9 @@ class SimulatedHost:
         self._save_link(index)
         return index
 
+    def claim_tun(self, index: int) -> None:
+        """Nobody else is here."""
+
     def create_link(self, name: str, kind: str, peer: str | None = None, index: int | None = None) -> int:
         if kind not in KINDS or (kind == "veth") != (peer is not None):
             raise KernelError(EINVAL)

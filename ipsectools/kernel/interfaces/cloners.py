@@ -294,11 +294,11 @@ def restore(host: Host, devices: list[Device]) -> list[int]:
     for device, index in zip(devices, indices, strict=True):
         ethernet = device.cloner.iftype != "tunnel" and device.lladdr is not None
         host.set_link(index, mtu=device.mtu, alias=device.alias, lladdr=device.lladdr if ethernet else None)
+        if device.up:  # first: with what is added before, Linux makes no routes to IPv6 peers as it comes up
+            host.set_link(index, up=True)
         for address in device.addresses:
             address.index = index
             host.add_address(address)
-        if device.up:
-            host.set_link(index, up=True)
         if device.master is not None:
             host.set_master(index, device.master)
         for member in device.members:

@@ -127,7 +127,8 @@ def _text(state: KernelState, address: str, zone: int) -> str:
     return f"{address}%{interface.name if interface else zone}"
 
 
-# RUNNING follows the tunnel's source: it is set while that is an address of this host, whatever interface has it.
+# RUNNING follows the tunnel's source: it is set while that is an address of this host, whatever interface has it,
+# and unless packets cannot pass the device.
 
 
 def find_local_addresses(state: KernelState) -> None:
@@ -161,7 +162,13 @@ def local_address_removed(state: KernelState, address: str, zone: int) -> None:
 
 def _is_running(state: KernelState, interface: Interface) -> bool:
     tunnel = interface.tunnel
-    return tunnel is not None and (tunnel.src, tunnel.src_zone) in state.local_addresses
+    return not interface.trouble and tunnel is not None and (tunnel.src, tunnel.src_zone) in state.local_addresses
+
+
+def set_trouble(state: KernelState, interface: Interface, trouble: str) -> None:
+    """Why packets cannot pass the interface's device; empty if they can."""
+    interface.trouble = trouble
+    _evaluate(state, interface)
 
 
 def _evaluate(state: KernelState, interface: Interface) -> None:

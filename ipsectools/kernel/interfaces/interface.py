@@ -193,6 +193,7 @@ class Interface:
         "position",
         "reqid",
         "running",
+        "trouble",
         "tunnel",
         "tunnelfib",
         "unit",
@@ -222,6 +223,8 @@ class Interface:
         self.tunnel: Tunnel | None = None
         self.policies: tuple[int, ...] = ()
         self.running = False
+        self.trouble = ""
+        """Why no packet can pass the device of an ipsec interface, though it is there for the host."""
         self.groups: dict[str, int] = {}
         """Name -> row id, in order of joining."""
         self.addresses: dict[tuple[str, str], InterfaceAddress] = {}

@@ -80,6 +80,7 @@ def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str,
         "statistics": dict(zip(_STATISTICS, counters or link.statistics, strict=True)),
         "cloner": interface.cloner,
         "members": _members(state, interface),
+        "trouble": interface.trouble or None,
     }
 
 

@@ -6,6 +6,8 @@ there is gone here too.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
 from ipsectools.kernel.addresses import assign, inet6, nd6
@@ -74,6 +76,10 @@ def reconcile(state: KernelState) -> None:
         if interface.fib:
             state.host.set_receive_fib(interface.index, interface.fib)
     fib.apply(state)
+    for interface in state.interfaces:
+        if interface.cloner is not None and interface.link.owner == "nobody":
+            with suppress(KernelError):  # who holds an ipsec interface's device is seen when it is opened
+                state.host.claim_tun(interface.index)
 
 
 def _is_hardware(link: Link) -> bool:
@@ -117,6 +123,7 @@ def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
         state.interfaces.rename(interface, link.name)
     if link.index != interface.index:
         state.interfaces.set_index(interface, link.index)
+        if_ipsec.find_local_addresses(state)  # link-local ones go by the index
         if_ipsec.renew_policies(state, interface)
     if interface.to_row() != before:
         state.interfaces.save(interface)
@@ -124,6 +131,20 @@ def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
         state.link_state_changed(interface)
     elif interface.to_row() != before or shown != (interface.all_flags, link.lladdr, link.master):
         state.interface_changed(interface)
+
+
+def retake(state: KernelState, interface: Interface) -> bool:
+    """Makes the device of an ipsec interface anew, if others than this user can be in it or it is gone.
+
+    Whoever holds the old one holds nothing then. False: there is no reason to.
+    """
+    if not interface.lost:
+        link = state.host.link(interface.index)
+        if link is None or link.owner not in ("nobody", "others"):
+            return False
+        state.host.destroy_link(interface.index)
+    _make_again(state, [interface])
+    return not interface.lost
 
 
 def _make_again(state: KernelState, together: list[Interface]) -> None:
