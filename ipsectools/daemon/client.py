@@ -34,6 +34,8 @@ client in Linux's dialect: see `adoption`."""
 
 DEFAULT_RECEIVE_BUFFER = 2 << 20
 LARGEST_MESSAGE = 1 << 16
+_ACKNOWLEDGEMENT = 4
+"""Bytes of an acknowledgement; no PF_KEY message is as short."""
 
 LARGE_STATE = 8 << 20
 """Bytes of state file above which a command does not load it itself but starts ipsecd, which loads it once."""
@@ -44,6 +46,10 @@ PATIENCE = 60.0
 
 PATIENCE_AT_THE_DOOR = 5.0
 """Seconds to try again when ipsecd closes a new connection, because it is ending or has too many clients."""
+
+
+class Gone(ClientError):
+    """The one ipsecd that was to be asked has ended."""
 
 
 class Disconnected(Exception):
@@ -180,11 +186,12 @@ def _start(directory: str) -> None:
 class ControlDoor:
     """The control door: `call` does one ioctl-shaped request."""
 
-    __slots__ = ("_directory", "_embedded", "_socket")
+    __slots__ = ("_directory", "_embedded", "_only", "_socket")
 
     def __init__(self, directory: str, connection: _socket.socket | None = None) -> None:
-        """`connection`: to the ipsecd that shall be asked, if it must be that one."""
+        """`connection`: to the ipsecd that shall be asked, if it must be that one: `call` raises Gone without it."""
         self._directory = directory
+        self._only = connection is not None
         self._socket = connection
         self._embedded: EmbeddedKernel | None = None
 
@@ -202,6 +209,8 @@ class ControlDoor:
                 return self._request(op, args)
             except Disconnected as lost:
                 self.close()
+                if self._only:
+                    raise Gone("ipsecd has ended") from None
                 if changing and not lost.unread:
                     raise ClientError(f"ipsecd ended during the request {op}") from None
 
@@ -338,7 +347,7 @@ class PfkeyConnection:
             raise ClientError(f"ipsecd does not answer ({self._directory})")
         if not packet:
             raise ClientError("ipsecd ended during a request")
-        if len(packet) == 4:
+        if len(packet) == _ACKNOWLEDGEMENT:
             self._ahead -= 1
             self._results.append(int.from_bytes(packet, byteorder))
             return True
@@ -426,7 +435,11 @@ class PfkeyConnection:
                 return
             try:
                 owner.send(hello)
-                if owner.recv(4):
+                # What the kernel told every socket before it read the hello comes first: it is not the answer, and not
+                # for us, as our socket is open with the answer.
+                while len(answer := owner.recv(LARGEST_MESSAGE)) > _ACKNOWLEDGEMENT:
+                    pass
+                if answer:
                     owner.setblocking(False)
                     self._socket = owner
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+from contextlib import suppress
 from time import monotonic, sleep
 
 from ipsectools.daemon import autostart, client, ownership
@@ -24,6 +25,8 @@ def ask(op: str, directory: str | None = None) -> Any:
         return None
     try:
         return door.call(op)
+    except client.Gone:
+        return None
     finally:
         door.close()
 
@@ -49,7 +52,8 @@ def stop(directory: str | None = None) -> bool:
     door = _door(directory)
     if door is None:
         return False
-    door.call("IPSECDSTOP")
+    with suppress(client.Gone):  # it ended on its own, or its answer was lost in its end
+        door.call("IPSECDSTOP")
     door.close()
     deadline = monotonic() + client.PATIENCE
     while monotonic() < deadline:

@@ -98,6 +98,7 @@ class PfkeyClient:
         "_asking",
         "_buffer",
         "_connection",
+        "_deaf",
         "_descriptor",
         "_door",
         "_fresh",
@@ -114,6 +115,7 @@ class PfkeyClient:
         self._server = server
         self._connection = connection
         self._descriptor = connection.fileno()
+        self._deaf = False  # it has closed its end: nothing can be sent, but what it wrote before is still to be done
         self._fresh = True
         self._acknowledge = False
         self._adopt = False
@@ -151,8 +153,10 @@ class PfkeyClient:
         except BlockingIOError:
             pass
         except OSError:
-            self.close()
-            return
+            self._deaf = True
+            self._queue.clear()
+            self._queued = 0
+            self._streaming = False
         mask = READ if not self._queue else WRITE if self._is_behind() else WRITE | READ
         if mask != self._mask:
             self._mask = mask
@@ -195,7 +199,7 @@ class PfkeyClient:
 
     def _deliver_stream(self, messages: Iterator[bytes]) -> None:
         before = self._queued
-        for message in messages:
+        for message in () if self._deaf else messages:
             self._put(self._in_its_dialect(message))
             if self._queued - before > _MUCH:
                 self._queue.append(messages)
@@ -203,6 +207,8 @@ class PfkeyClient:
                 return
 
     def _put(self, packet: bytes) -> None:
+        if self._deaf:
+            return
         self._queue.append(packet)
         self._queued += len(packet)
         if not self._told:
@@ -294,7 +300,7 @@ class PfkeyClient:
             number = EIO
         finally:
             self._asking = False
-        if not self._acknowledge:
+        if not self._acknowledge or self._deaf:
             return
         if self._linux and self._queued - bytes_ahead > _MUCH:
             self._queue.insert(ahead, number.to_bytes(_ACKNOWLEDGEMENT, byteorder))

@@ -29,7 +29,8 @@
 #define IPV6_IPSEC_POLICY 34
 #endif
 
-enum { PFKEY_DOMAIN = 15, PFKEY_V2 = 2, ACK_LENGTH = 4, ACK_TIMEOUT_MS = 10000, OPTION_ACK = 1, OPTION_LINUX = 2, OPTION_ADOPT = 8 };
+enum { PFKEY_DOMAIN = 15, PFKEY_V2 = 2, ACK_LENGTH = 4, ACK_TIMEOUT_MS = 10000, RECEIVE_BUFFER = 2 << 20 };
+enum { OPTION_ACK = 1, OPTION_LINUX = 2, OPTION_BUFFER = 4, OPTION_ADOPT = 8 };
 
 /* The C library's own function of that name, looked up once. */
 #define REAL(name)                                                              \
@@ -84,6 +85,25 @@ static int connect_to(int fd, const char *path) {
     return result;
 }
 
+/* Says hello and waits until it has been read: what the kernel tells every socket before that is not in the dialect asked for, nor for a
+ * socket that is not open yet. */
+static int greet(int fd) {
+    char hello[12] = {'I', 'P', 'S', 'E', 'C', 'P', 'F', OPTION_ACK | OPTION_LINUX | OPTION_BUFFER | OPTION_ADOPT}, packet[ACK_LENGTH + 1];
+    int size = RECEIVE_BUFFER;
+    memcpy(hello + 8, &size, sizeof size);
+    if (REAL(send)(fd, hello, sizeof hello, MSG_NOSIGNAL) < 0) return -1;
+    for (;;) {
+        struct pollfd p = {fd, POLLIN, 0};
+        int ready = poll(&p, 1, ACK_TIMEOUT_MS);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready < 0) return -1;
+        ssize_t n = ready ? REAL(recv)(fd, packet, sizeof packet, MSG_DONTWAIT) : 0;
+        if (n == ACK_LENGTH) return 0;
+        if (n == 0) errno = ready ? ECONNREFUSED : ETIMEDOUT;
+        if (n <= 0) return -1;
+    }
+}
+
 int socket(int domain, int type, int protocol) {
     const char *path = getenv("IPSECTOOLS_PFKEY");
     if (domain != PFKEY_DOMAIN || !path) return REAL(socket)(domain, type, protocol);
@@ -93,8 +113,7 @@ int socket(int domain, int type, int protocol) {
     }
     int fd = REAL(socket)(AF_UNIX, SOCK_SEQPACKET | (type & SOCK_CLOEXEC), 0);
     if (fd < 0) return -1;
-    static const char hello[] = {'I', 'P', 'S', 'E', 'C', 'P', 'F', OPTION_ACK | OPTION_LINUX | OPTION_ADOPT};
-    if (connect_to(fd, path) < 0 || REAL(send)(fd, hello, sizeof hello, MSG_NOSIGNAL) < 0) {
+    if (connect_to(fd, path) < 0 || greet(fd) < 0) {
         int saved = errno == EACCES ? EPERM : errno;
         close(fd);
         errno = saved;

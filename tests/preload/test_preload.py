@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -125,6 +126,41 @@ def test_the_dialect_is_linuxs(host: Host) -> None:
         reply = dict(m.extensions(s.recv(65536)))
         print(struct.unpack_from("=H", reply[C.EXT_ADDRESS_SRC], 8)[0])
     """) == ["10"]
+
+
+def test_what_the_kernel_tells_before_the_hello_is_not_for_the_program(host: Host, tmp_path: Path) -> None:
+    """Nothing in FreeBSD's dialect, and no acknowledgement in the place of another."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(tmp_path / "pfkey"))
+    listening.listen()
+    code = textwrap.dedent("""
+        s = pfkey()
+        print(is_readable(s), refusal(s.send, bytes(16)))
+        s.close()
+        print(refusal(pfkey))
+    """)
+    library = preload.library()
+    assert library is not None
+    program = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + code],
+        env={**host.environment, "LD_PRELOAD": library, "IPSECTOOLS_PFKEY": str(tmp_path / "pfkey")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    connection, _ = listening.accept()
+    connection.settimeout(60)
+    for _ in range(3):
+        connection.send(b"from before".ljust(24, b"."))
+    hello = connection.recv(100)
+    assert (hello[:8], len(hello)) == (b"IPSECPF\x0f", 12)
+    connection.send(bytes(4))
+    assert connection.recv(100) == bytes(16)
+    connection.send((22).to_bytes(4, sys.byteorder))
+    refused, _ = listening.accept()
+    refused.recv(100)
+    refused.close()
+    out, _ = program.communicate(timeout=60)
+    assert out.splitlines() == ["False 22", "111"]
 
 
 def test_a_refused_write_fails_with_its_errno_and_leaves_nothing_to_read(host: Host) -> None:
