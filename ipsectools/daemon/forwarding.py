@@ -66,8 +66,8 @@ class Forwarder:
         self._sas: dict[int, SA] = {}
         self._tunnels: dict[TunnelKey, int] = {}
         self._tunnel_of: dict[int, TunnelKey] = {}
-        self._ahead: dict[int, int] = {}
-        """Inbound SAs with numbers reserved beyond what they need: SPI -> highest number when last looked at."""
+        self._ahead: dict[SecurityAssociation, int] = {}
+        """Inbound SAs with numbers reserved beyond what they need: the highest number when last looked at."""
         self._looked = 0.0
         self._devices = Devices(kernel, self._renew_interface, report)
         self._refused: set[int] = set()
@@ -108,6 +108,7 @@ class Forwarder:
             del self._sas[sa.spi]
             self.pump.remove_inbound(sa.spi)
         self._refused.discard(sa.id)
+        self._ahead.pop(sa, None)
         self._choose_outbound(sa)
 
     def interface_changed(self, interface: Interface) -> None:
@@ -285,15 +286,16 @@ class Forwarder:
                 for _ in range(min(count, ACQUIRES_AT_ONCE)):
                     engine.acquire_for_policy(policy, now)
             return
-        sa = engine.sad.by_spi.get(ident)
-        if sa is None or not sa.usable:
+        spi, id = ident
+        sa = engine.sad.by_spi.get(spi)
+        if sa is None or sa.id != id or not sa.usable:
             return
         if kind == RESERVE and not sa.no_send_reason:
             engine.reserve(sa)
             reserved.append(sa)
         elif kind == EDGE:
             engine.reserve_received(sa, max(count, sa.traffic.received_high), now)
-            self._ahead.setdefault(sa.spi, sa.traffic.received_high)
+            self._ahead.setdefault(sa, sa.traffic.received_high)
             reserved.append(sa)
         elif kind == EXHAUSTED:
             engine.exhausted(sa, now)
@@ -304,15 +306,13 @@ class Forwarder:
             return
         by_spi = self._kernel.engine.sad.by_spi
         with suppress(KernelError), self.pump.pause_for_reservation(), self._kernel.request(now):
-            for spi, before in list(self._ahead.items()):
-                sa = by_spi.get(spi)
-                high = sa.traffic.received_high if sa is not None else before
-                if sa is not None:
+            for sa, before in list(self._ahead.items()):
+                high = sa.traffic.received_high
+                if by_spi.get(sa.spi) is sa:
                     self._kernel.engine.counters.lower_received(sa, high + (high - before))
-                if high == before:
-                    del self._ahead[spi]
-                else:
-                    self._ahead[spi] = high
+                    self._ahead[sa] = high
+                if high == before or by_spi.get(sa.spi) is not sa:
+                    del self._ahead[sa]
 
     # what was counted
 

@@ -83,7 +83,7 @@ cdef extern from "workers.h" nogil:
         uint16_t sport, dport
         sockaddr_storage peer
         unsigned int peer_length
-        uint64_t window, generation
+        uint64_t id, window, generation
         uint8_t key[36]
         uint8_t auth_key[128]
         c_traffic *traffic
@@ -141,7 +141,7 @@ cdef extern from "workers.h" nogil:
         uint8_t rx[4263936]
 
     ctypedef struct c_hooks "hooks":
-        void (*event)(c_engine *, int, uint64_t, uint64_t) noexcept
+        void (*event)(c_engine *, int, uint64_t, uint64_t, uint64_t) noexcept
         void (*relief)(c_engine *) noexcept
         int (*too_big)(c_engine *, c_interface *, const c_sa *, const uint8_t *, uint32_t) noexcept
         int (*inject)(c_engine *, const uint8_t *, uint32_t, uint32_t) noexcept

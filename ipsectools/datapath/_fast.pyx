@@ -263,7 +263,7 @@ cdef class Core:
         if not a:
             raise MemoryError
         src, dst, key, auth_key = sa.src, sa.dst, sa.enc_key, sa.auth_key
-        a.spi = sa.spi
+        a.spi, a.id = sa.spi, sa.id
         a.family = 4 if len(src) == 4 else 6
         memcpy(a.src, <const char *>src, len(src))
         memcpy(a.dst, <const char *>dst, len(dst))
@@ -600,12 +600,12 @@ cdef class Core:
 
 # -- what the workers leave to Python: no exception may leave these ----------------------------------------------------
 
-cdef void _on_event(c_engine *e, int kind, uint64_t ident, uint64_t value) noexcept with gil:
+cdef void _on_event(c_engine *e, int kind, uint64_t ident, uint64_t id, uint64_t value) noexcept with gil:
     core = <Core>e.owner
     if kind == EVENT_ACQUIRE:
         core.events.put(ACQUIRE, (ident >> 8, ident & 0xFF), value)
     else:
-        core.events.put(_EVENTS[kind], ident, value)
+        core.events.put(_EVENTS[kind], (ident, id), value)
 
 
 cdef void _on_relief(c_engine *e) noexcept with gil:

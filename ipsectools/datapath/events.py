@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 ACQUIRE = "acquire"
 """No SA for an interface's packets; ident: (interface index, inner family 4 or 6). The count is of packets."""
 RESERVE = "reserve"
-"""An outbound SA has used half of its reserved numbers; ident: SPI."""
+"""An outbound SA has used half of its reserved numbers; ident: (SPI, id).
+
+The id, since another SA may have the SPI when it is read."""
 EDGE = "edge"
-"""An inbound SA's window has used half of its reserved numbers; ident: SPI. The count is the number it wants."""
+"""An inbound SA's window has used half of its reserved numbers; ident: (SPI, id). The count is the number it wants."""
 EXHAUSTED = "exhausted"
-"""An SA has no number left at all; ident: SPI."""
+"""An SA has no number left at all; ident: (SPI, id)."""
 
 
 class Events:

@@ -187,14 +187,14 @@ class PlainCore(Tables):
                 return sealed
             self.counters.obytes += length
             if sealed is drops.OUT_SEQUENCE_EXHAUSTED:
-                self._events.put(EXHAUSTED, sa.spi)
+                self._events.put(EXHAUSTED, (sa.spi, sa.id))
             return sealed
         self._count_sealed(worker, 1, length, len(sealed))
         return self._outer(interface, sa, inner, sealed)
 
     def _seal_after_wait(self, interface: TunnelInterface, worker: Worker, esp: EspSA, inner: bytes) -> bytes | Drop:
         """Asks for numbers and waits for them, within bounds; keeps the order of packets."""
-        self._events.put(RESERVE, worker.sa.spi)
+        self._events.put(RESERVE, (worker.sa.spi, worker.sa.id))
         for _ in self._patience():
             if interface.outbound is not worker:
                 return drops.OUT_SA_DEAD
@@ -228,7 +228,7 @@ class PlainCore(Tables):
             worker.asked = limit
             worker.ask_at = used + (limit - used + 1) // 2
         if used >= worker.ask_at:
-            self._events.put(kind, worker.sa.spi)
+            self._events.put(kind, (worker.sa.spi, worker.sa.id))
             worker.ask_at = limit + 1 if limit >= used else used + 1
 
     def _refused(self, interface: TunnelInterface, inner: bytes, error: int) -> None:
@@ -393,7 +393,7 @@ class PlainCore(Tables):
     def _open_after_wait(self, worker: Worker, esp: bytes) -> Opened | Drop:
         opener = worker.esp
         assert opener is not None and opener.window is not None
-        self._events.put(EDGE, worker.sa.spi, opener.window.needed)
+        self._events.put(EDGE, (worker.sa.spi, worker.sa.id), opener.window.needed)
         for _ in self._patience():
             if self._inbound.get(esp[:4]) is not worker:
                 return drops.IN_SA_DEAD

@@ -334,7 +334,7 @@ def test_numbers_are_asked_for_at_half_and_waited_for(core: str) -> None:
     world.send(*[PING] * 4)
     assert not world.events.take()
     world.send(*[PING] * 2)
-    assert world.events.take() == [(RESERVE, OUT_SPI, 0)] or world.events.take() == []
+    assert world.events.take() == [(RESERVE, (OUT_SPI, world.outbound.id), 0)] or world.events.take() == []
     assert len(world.send(*[PING] * 6)) == 4
     assert world.drops == {"out-sequence-unreserved": 2}
     world.pump.set_relief(reserve)
@@ -353,7 +353,7 @@ def test_the_window_never_passes_what_is_reserved(core: str) -> None:
     packets = [outer(world, peer.seal(PING)) for _ in range(8)]
     assert len(world.receive(*packets[:6])) == 4
     assert world.drops == {"in-window-unreserved": 2} and counters.received_high == 4
-    assert (EDGE, IN_SPI) in [(kind, ident) for kind, ident, _ in world.events.take()]
+    assert (EDGE, (IN_SPI, world.inbound.id)) in [(kind, ident) for kind, ident, _ in world.events.take()]
     counters.received_limit = 100
     world.pump.grant(counters)
     assert len(world.receive(*packets)) == 4  # also those that were dropped before

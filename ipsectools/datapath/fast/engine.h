@@ -78,7 +78,7 @@ typedef struct worker {
 
 /* What the workers cannot do without Python: each may take its time, all are rare. */
 typedef struct hooks {
-    void (*event)(struct engine *e, int kind, u64 ident, u64 value);
+    void (*event)(struct engine *e, int kind, u64 ident, u64 id, u64 value); /* id: of an SA, beside its SPI */
     void (*relief)(struct engine *e);                   /* lets the key engine answer, if it runs in this very thread */
     int (*too_big)(struct engine *e, interface *i, const sa *a, const u8 *inner, u32 length); /* 1: the sender was told */
     int (*inject)(struct engine *e, const u8 *packet, u32 length, u32 link);                  /* 0, or an error */
@@ -120,7 +120,7 @@ static inline void ask_for_more(worker *w, sa *a, u64 used, u64 limit, enum even
             return;
     }
     a->ask_at = limit > used ? limit + 1 : used + 1;
-    w->engine->hooks.event(w->engine, kind, a->spi, used);
+    w->engine->hooks.event(w->engine, kind, a->spi, a->id, used);
 }
 
 /* Lets go of the tables for a moment, so that the key engine can reserve numbers. What pointed into the tables has to be

@@ -29,12 +29,12 @@ static enum drop natt_refuses(const tables *t, const u8 *esp, u32 length, const 
 /* The window's next number is not reserved: asks, and waits within bounds. The SA as it is then, locked; NULL: gone. */
 static sa *wait_to_accept(worker *w, sa *a, u8 *esp, u32 length, opened *o, enum drop *reason, int outer_ipv6)
 {
-    u64 generation = a->generation, deadline = 0, needed = a->window_state.needed;
+    u64 generation = a->generation, id = a->id, deadline = 0, needed = a->window_state.needed;
     u32 spi = a->spi;
     tables *t = &w->engine->tables;
     unlock_sa(a);
     flush_flows(w, outer_ipv6);
-    w->engine->hooks.event(w->engine, EVENT_EDGE, spi, needed);
+    w->engine->hooks.event(w->engine, EVENT_EDGE, spi, id, needed);
     while (*reason == DROP_IN_WINDOW_UNRESERVED && wait_for_numbers(w, &deadline)) {
         a = find_inbound(t, spi);
         if (!a || a->generation != generation) {

@@ -77,11 +77,11 @@ static inline void unlock_sa(sa *a) { pthread_mutex_unlock(&a->traffic->lock); }
 static interface *wait_to_send(worker *w, interface *i, enum drop *reason)
 {
     int index = i->index;
-    u64 generation = i->outbound->generation, deadline = 0;
+    u64 generation = i->outbound->generation, id = i->outbound->id, deadline = 0;
     u32 spi = i->outbound->spi;
     unlock_sa(i->outbound);
     flush_out(w);
-    w->engine->hooks.event(w->engine, EVENT_RESERVE, spi, 0);
+    w->engine->hooks.event(w->engine, EVENT_RESERVE, spi, id, 0);
     while (*reason == DROP_OUT_SEQUENCE_UNRESERVED && wait_for_numbers(w, &deadline)) {
         i = find_interface(&w->engine->tables, index);
         if (!i || !i->outbound || i->outbound->generation != generation) {
@@ -157,7 +157,7 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
             reason = seal_into_batch(w, i, p);
         }
         if (reason == DROP_OUT_SEQUENCE_EXHAUSTED && a)
-            e->hooks.event(e, EVENT_EXHAUSTED, a->spi, 0);
+            e->hooks.event(e, EVENT_EXHAUSTED, a->spi, a->id, 0);
     }
     if (reason) {
         if (i)
@@ -205,7 +205,7 @@ static void end_of_turn(worker *w, interface *i)
     flush_out(w);
     for (int ipv6 = 0; i && ipv6 < 2; ipv6++) {
         if (i->acquire[ipv6])
-            w->engine->hooks.event(w->engine, EVENT_ACQUIRE, (u64)i->index << 8 | (ipv6 ? 6 : 4), i->acquire[ipv6]);
+            w->engine->hooks.event(w->engine, EVENT_ACQUIRE, (u64)i->index << 8 | (ipv6 ? 6 : 4), 0, i->acquire[ipv6]);
         i->acquire[ipv6] = 0;
     }
 }

@@ -35,6 +35,7 @@ typedef struct traffic {
 typedef struct sa {
     struct sa *next; /* in its hash bucket */
     u32 spi;
+    u64 id; /* tells it from an earlier one with that SPI */
     int family; /* of the outer addresses: 4 or 6 */
     u8 src[16], dst[16];
     int mode, enc, auth, flags, outbound;

@@ -139,11 +139,13 @@ class KeyEngine:
 
     def _load_sad(self, known: dict[int, SecurityAssociation]) -> None:
         rows: Any = self.store.rows
+        # Numbers go on also after a rollback: an SA's id never becomes another's while anybody may still know it.
+        serial = self.sad.serial
         sad = self.sad = Sad()
         for head in sorted(map(head_from_row, rows(HEADS)), key=lambda head: head.id):
             sad.add_head(head)
         traffic = {row[0]: row for row in rows(TRAFFIC)}
-        serial = sad.serial
+        serial = max(serial, sad.serial)
         for row in sorted(rows(SAS), key=lambda row: row[3]):
             id = row[0]
             head = sad.heads[row[1]]
