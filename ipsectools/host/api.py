@@ -9,7 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from typing import Protocol
+    from typing import Protocol, TypeAlias
 else:
     Protocol = object
 
@@ -25,6 +25,15 @@ IFF_ALLMULTI = 0x200
 IFF_SIMPLEX = 0x800
 IFF_MULTICAST = 0x8000
 IFF_PPROMISC = 0x20000  # somebody asked for PROMISC by hand
+
+MAIN_TABLE = 254
+ROUTE_BY_HOST = 2
+WORST_METRIC = 0xFFFFFFFF
+"""Of the guards: unreachable routes that are taken when there is no other one to the same network."""
+
+
+Prefix: TypeAlias = "tuple[str, str, int, int]"
+"""Family, destination, prefix length, table: what one guard stands for."""
 
 
 class Link:
@@ -120,6 +129,65 @@ class Address:
         self.flags = flags
         self.preferred = preferred
         self.valid = valid
+
+
+class Route:
+    """One unicast route of the host. `links`: the indices of the links that it leads into, one for each of its paths.
+
+    `table` is the host's number of the routing table, `protocol` says who made it (`ROUTE_BY_HOST`: it comes from an
+    address). `details` is what else the host needs to make it again, in a form of its own.
+    """
+
+    __slots__ = ("destination", "details", "family", "links", "metric", "prefixlen", "protocol", "table", "tos")
+
+    def __init__(
+        self,
+        family: str,
+        destination: str,
+        prefixlen: int,
+        links: tuple[int, ...],
+        *,
+        table: int = MAIN_TABLE,
+        tos: int = 0,
+        metric: int = 0,
+        protocol: int = 3,
+        details: bytes = b"",
+    ) -> None:
+        self.family = family  # inet, inet6
+        self.destination = destination
+        self.prefixlen = prefixlen
+        self.links = links
+        self.table = table
+        self.tos = tos
+        self.metric = metric
+        self.protocol = protocol
+        self.details = details
+
+    @property
+    def prefix(self) -> Prefix:
+        """What a guard stands for."""
+        return self.family, self.destination, self.prefixlen, self.table
+
+    @property
+    def place(self) -> tuple[str, str, int, int, int, int]:
+        """What only one route of the host can have (several IPv6 ones, if they are paths of one)."""
+        return (*self.prefix, self.tos, self.metric)
+
+
+class RouteNews:
+    """What happened to a route: it is there (`gone` False), or another program took it away (`gone` True; that the
+    host withdrew it is no news). With `prefix` instead of `route` it was the guard that has gone: `by_user`, or by the
+    host itself."""
+
+    __slots__ = ("by_user", "gone", "prefix", "route")
+
+    def __init__(
+        self, route: Route | None, *, gone: bool = False, prefix: Prefix | None = None, by_user: bool = True
+    ) -> None:
+        self.route = route
+        self.gone = gone
+        self.prefix = prefix
+        self.by_user = by_user
 
 
 class OuterPacket:
@@ -264,6 +332,31 @@ class Host(Protocol):
         """Adds an address, or changes the lifetimes of one that is there (`preferred`, `valid`)."""
 
     def delete_address(self, address: Address) -> None: ...
+    def withdrawn_addresses(self) -> Collection[tuple[int, str]] | None:
+        """Index and text of IPv6 addresses that the host itself has taken away since this was last asked. None: it
+        could be any that is missing."""
+
+    def routes(self, links: Collection[int]) -> list[Route]:
+        """Unicast routes of all tables that lead into these links, but for those to link-local networks."""
+
+    def add_route(self, route: Route) -> None:
+        """EEXIST if there is one in its `place`; another error if the host cannot have it now."""
+
+    def delete_route(self, route: Route) -> None:
+        """ESRCH if it is not there."""
+
+    def guards(self) -> Collection[Prefix]:
+        """Prefixes that have a guard of ours: an unreachable route of the worst metric."""
+
+    def add_guard(self, prefix: Prefix) -> None:
+        """Does nothing if it is there."""
+
+    def delete_guard(self, prefix: Prefix) -> None:
+        """Does nothing if it is not there."""
+
+    def route_news(self) -> list[RouteNews] | None:
+        """What others did to routes since this was last asked (while it is watched). None: it could be anything."""
+
     def has_host_route(self, destination: str, fib: int) -> bool:
         """Whether a route to this IPv4 address alone is in the FIB, and the address is not the host's own."""
 

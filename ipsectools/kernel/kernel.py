@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ipsectools.errno import KernelError
 from ipsectools.kernel import control
-from ipsectools.kernel.addresses import inet6
+from ipsectools.kernel.addresses import inet6, routes
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.interfaces import if_ipsec, sync
 from ipsectools.kernel.interfaces.interface import TABLES as INTERFACE_TABLES
@@ -47,9 +47,12 @@ class Kernel(KernelState):
     ) -> None:
         """`moves_traffic` False: no data path will be attached (see `Dispatcher.load`)."""
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
-        tables = [*INTERFACE_TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES, *sync.TABLES, *self._host_tables.values()]
+        tables = [*INTERFACE_TABLES, routes.TABLE, *SYSCTL_TABLES, *Dispatcher.TABLES, *sync.TABLES]
+        tables += self._host_tables.values()
         super().__init__(Store(state_path, tables), host, now, make_ledger)
         self.link_followers += [inet6.attach_link_local, inet6.finish_detection]
+        self._routes = routes.Routes(self, active=moves_traffic)
+        self.address_followers.append(self._routes.guard)
         self._in_request = False
         self._closed = False
         self._telling = False
@@ -61,6 +64,7 @@ class Kernel(KernelState):
             with self.request(now):
                 self._load()
                 sync.reconcile(self)
+                self._routes.reconcile()
         except BaseException as error:
             self.store.close()
             if isinstance(error, KernelError):
@@ -84,6 +88,7 @@ class Kernel(KernelState):
 
     def _commit(self) -> None:
         try:
+            self._routes.settle()
             self.store.commit()
         except KernelError:
             self._abort()
@@ -115,6 +120,7 @@ class Kernel(KernelState):
         try:
             if touched:
                 self._take_back()
+            self._routes.settle_guards()
         finally:
             self._in_request = False
         if touched:
@@ -134,6 +140,8 @@ class Kernel(KernelState):
         try:
             # A host that could not be taken back completely is followed.
             sync.reconcile(self)
+            self._routes.reconcile()
+            self._routes.settle()
             self.store.commit()
         except KernelError:
             self.store.rollback()
@@ -146,6 +154,7 @@ class Kernel(KernelState):
         self.interfaces = Interfaces(self.store)
         self.interfaces.load()
         self.engine.load(self.now, moves_traffic=self._moves_traffic)
+        self._routes.load()
         sync.attach(self)
         if_ipsec.find_local_addresses(self)
 
@@ -177,12 +186,14 @@ class Kernel(KernelState):
         with self.request(now):
             self.engine.tick(now)
             inet6.expire(self)
+            self._routes.tick()
 
     def host_changed(self, now: float) -> None:
         """Takes over what happened to the host's links and addresses. Raises KernelError if it cannot be kept."""
         if self._in_request:
             return  # by this request itself, which knows
         with self.request(now):
+            self._routes.take_news()
             sync.follow(self)
 
     def close(self, clean: bool = True) -> None:

@@ -41,6 +41,12 @@ def is_multicast(packed: bytes) -> bool:
     return packed[0] == 0xFF if len(packed) == 16 else packed[0] & 0xF0 == 0xE0
 
 
+def network_of(packed: bytes, prefixlen: int) -> bytes:
+    """The address with zeros behind its prefix."""
+    bits = 8 * len(packed) - prefixlen
+    return (int.from_bytes(packed, "big") >> bits << bits).to_bytes(len(packed), "big")
+
+
 def broadcast_of(packed: bytes, prefixlen: int) -> bytes:
     """The last address of an IPv4 network."""
     return (int.from_bytes(packed, "big") | (1 << 32 - prefixlen) - 1).to_bytes(4, "big")

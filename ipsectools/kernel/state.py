@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from ipsectools.host.api import Host
-    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
     from ipsectools.kernel.key.sad import SecurityAssociation
     from ipsectools.kernel.store import Store
 
@@ -44,6 +44,12 @@ class KernelState:
         self.observers: list[Observer] = []
         self.link_followers: list[Callable[[KernelState, Interface], None]] = []
         """Who acts at once, within the request, when UP or RUNNING of an interface changes."""
+        self.address_followers: list[Callable[[Interface, InterfaceAddress], None]] = []
+        """Who acts before the host is given an address."""
+        self.touched: set[int] = set()
+        """Positions of ipsec interfaces to whose routes something may have happened (see `addresses.routes`)."""
+        self.withdrawn: dict[int, set[tuple[str, str]]] = {}
+        """Addresses that the host took away by itself, and will be given again: families and texts by position."""
         self.interface_counters: Callable[[int], tuple[int, int, int, int, int, int] | None] | None = None
         """Set by the data path: FreeBSD's counters of an ipsec interface, by index (see `host.api.Link.statistics`)."""
         self.ipsec_statistics: Callable[[], dict[str, Any]] | None = None
@@ -68,6 +74,11 @@ class KernelState:
         if not self.host.tables:
             self._undo.append(step)
 
+    def touch(self, interface: Interface) -> None:
+        """After this the host may have other routes into the interface: looked after before the request ends."""
+        if interface.is_ipsec:
+            self.touched.add(interface.position)
+
     def _tell(self, name: str, *values: object) -> None:
         key = (name, *[value if isinstance(value, (int, str)) else id(value) for value in values])
         self._events.pop(key, None)
@@ -80,6 +91,7 @@ class KernelState:
         """UP or RUNNING is another now."""
         for follow in self.link_followers:
             follow(self, interface)
+        self.touch(interface)
         self.interface_changed(interface)
 
     def interface_removed(self, interface: Interface) -> None:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ipsectools.lab.host import Host
 
-RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE = 16, 19, 17, 20, 21, 24
+RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 19, 17, 20, 21
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
 NLMSG_ERROR = 2
 IFF_UP, IFF_RUNNING = 1, 0x40
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 4, 18, 28
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_F_NODAD = 1, 2, 8, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
+RT_SCOPE_NOWHERE = 255
 RT_TABLE_MAIN, RTPROT_STATIC, RTN_UNICAST = 254, 4, 1
 NETLINK_ROUTE = 0
 SIOCGIFFLAGS, SIOCGIFINDEX = 0x8913, 0x8933
@@ -91,30 +93,49 @@ class Netlink:
     def delete(self, name: str) -> None:
         self.request(RTM_DELLINK, struct.pack("=BxHiII", 0, 0, self.index(name), 0, 0))
 
-    def address(self, name: str, address: str, *, add: bool = True) -> None:
+    def address(self, name: str, address: str, *, add: bool = True, peer: str | None = None) -> None:
         """Adds (or removes) `address/length`; an IPv6 address is usable at once, without duplicate detection."""
         interface = ipaddress.ip_interface(address)
         family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
         body = struct.pack("=BBBBI", family, interface.network.prefixlen, 0, 0, self.index(name))
-        body += attribute(IFA_LOCAL, interface.packed) + attribute(IFA_ADDRESS, interface.packed)
+        body += attribute(IFA_LOCAL, interface.packed) + attribute(
+            IFA_ADDRESS, ipaddress.ip_address(peer or interface.ip).packed
+        )
         body += _number(IFA_FLAGS, IFA_F_NODAD) if interface.version == 6 else b""
         self.request(RTM_NEWADDR if add else RTM_DELADDR, body, NLM_F_CREATE | NLM_F_EXCL if add else 0)
 
-    def route(self, network: str, *, interface: str | None = None, gateway: str | None = None) -> None:
-        """Adds a route to `network` through an interface, a gateway or both."""
+    def rename(self, name: str, new: str) -> None:
+        self.request(RTM_SETLINK, struct.pack("=BxHiII", 0, 0, self.index(name), 0, 0) + _text(IFLA_IFNAME, new))
+
+    def route(
+        self,
+        network: str,
+        *,
+        interface: str | None = None,
+        gateway: str | None = None,
+        table: int = RT_TABLE_MAIN,
+        metric: int = 0,
+        protocol: int = RTPROT_STATIC,
+        add: bool = True,
+    ) -> None:
+        """Adds (or removes) a route to `network` through an interface, a gateway or both."""
         to = ipaddress.ip_network(network)
         family = socket.AF_INET if to.version == 4 else socket.AF_INET6
         scope = 0 if gateway or to.version == 6 else 253  # a link's own neighbours
-        body = struct.pack(
-            "=BBBBBBBBI", family, to.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST, 0
-        )
+        sort = RTN_UNICAST
+        if not add:
+            scope, sort = RT_SCOPE_NOWHERE, 0  # whatever they are
+        body = struct.pack("=BBBBBBBBI", family, to.prefixlen, 0, 0, 0, protocol, scope, sort, 0)
+        body += _number(RTA_TABLE, table)
+        if metric:
+            body += _number(RTA_PRIORITY, metric)
         if to.prefixlen:
             body += attribute(RTA_DST, to.network_address.packed)
         if gateway:
             body += attribute(RTA_GATEWAY, ipaddress.ip_address(gateway).packed)
         if interface:
             body += _number(RTA_OIF, self.index(interface))
-        self.request(RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
+        self.request(RTM_NEWROUTE if add else RTM_DELROUTE, body, NLM_F_CREATE | NLM_F_EXCL if add else 0)
 
     def close(self) -> None:
         self._socket.close()

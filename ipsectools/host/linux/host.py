@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import TypeVar
 
-    from ipsectools.host.api import Address, Link, Rows, Tun, Wire
+    from ipsectools.host.api import Address, Link, Prefix, Route, RouteNews, Rows, Tun, Wire
     from ipsectools.host.linux.changes import Changes
+    from ipsectools.host.linux.routes import Routes
 
     _T = TypeVar("_T")
 
@@ -36,6 +37,11 @@ class LinuxHost:
         # Kept up to date from notifications while somebody watches.
         self._links: dict[int, Link] = {}
         self._addresses: dict[tuple[int, str, str], Address] = {}
+        self._routes: Routes | None = None
+        self._route_news: list[RouteNews] | None = None
+        self._without_route: set[tuple[int, str]] = set()
+        """IPv6 addresses whose own route went before they did."""
+        self._withdrawn: set[tuple[int, str]] | None = None
 
     def load(self, rows: Rows) -> None:
         """Linux remembers by itself."""
@@ -46,6 +52,8 @@ class LinuxHost:
             self._listener.close()
         if self._changes is not None:
             self._changes.close()
+        if self._routes is not None:
+            self._routes.close()
 
     # reading
 
@@ -97,13 +105,17 @@ class LinuxHost:
         return news_of
 
     def _remember_all(self) -> None:
-        self._news_of = None
+        self._news_of = self._route_news = self._withdrawn = None
+        self._without_route.clear()
         self._links = {link.index: link for link in _with_media(self._read(self._reader.links))}
         self._addresses = {_key(address): address for address in self._read(self._reader.addresses)}
 
     def _take_news(self) -> None:
         assert self._listener is not None
-        for kind, body in self._listener.messages():
+        for kind, body, port in self._listener.messages():
+            if kind in (rtnetlink.RTM_NEWROUTE, rtnetlink.RTM_DELROUTE):
+                self._take_route(kind, body, port)
+                continue
             self._has_news = True
             if kind == rtnetlink.LOST:
                 self._remember_all()
@@ -126,10 +138,37 @@ class LinuxHost:
     def _take_address(self, kind: int, address: Address) -> None:
         if self._news_of is not None:
             self._news_of.add(address.index)
+        place = address.index, address.address
         if kind == rtnetlink.RTM_NEWADDR:
             self._addresses[_key(address)] = address
+            if self._withdrawn is not None:
+                self._withdrawn.discard(place)
         else:
             self._addresses.pop(_key(address), None)
+            if place in self._without_route and self._withdrawn is not None:
+                self._withdrawn.add(place)
+        self._without_route.discard(place)
+
+    def _take_route(self, kind: int, body: bytes, port: int) -> None:
+        gone = kind == rtnetlink.RTM_DELROUTE
+        if self._routes is not None and port == self._routes.port:
+            return
+        from ipsectools.host.linux import routes
+
+        # Who deletes an IPv6 address makes Linux delete first the address, then its routes; what Linux withdraws by
+        # itself (link down, IPv6 switched off, MTU below 1280) goes the other way round.
+        place = routes.own_route(body) if not port else None
+        if place is not None:
+            if gone and (place[0], "inet6", place[1]) in self._addresses:
+                self._without_route.add(place)
+            else:
+                self._without_route.discard(place)
+            return
+        news = routes.news(gone, body, port)
+        if news is not None:
+            self._has_news = True
+            if self._route_news is not None:
+                self._route_news.append(news)
 
     # changing
 
@@ -232,6 +271,41 @@ class LinuxHost:
     def delete_address(self, address: Address) -> None:
         index = address.index
         self._change().delete_address(address, lambda: [each for each in self.addresses() if each.index == index])
+
+    # routes
+
+    def _route_table(self) -> Routes:
+        if self._routes is None:
+            from ipsectools.host.linux.routes import Routes
+
+            self._routes = Routes()
+        return self._routes
+
+    def withdrawn_addresses(self) -> Collection[tuple[int, str]] | None:
+        withdrawn, self._withdrawn = self._withdrawn, None if self._listener is None else set()
+        return withdrawn
+
+    def routes(self, links: Collection[int]) -> list[Route]:
+        return self._route_table().routes(links)
+
+    def add_route(self, route: Route) -> None:
+        self._route_table().add(route)
+
+    def delete_route(self, route: Route) -> None:
+        self._route_table().delete(route)
+
+    def guards(self) -> Collection[Prefix]:
+        return self._route_table().guards()
+
+    def add_guard(self, prefix: Prefix) -> None:
+        self._route_table().add_guard(prefix)
+
+    def delete_guard(self, prefix: Prefix) -> None:
+        self._route_table().delete_guard(prefix)
+
+    def route_news(self) -> list[RouteNews] | None:
+        news, self._route_news = self._route_news, None if self._listener is None else []
+        return news
 
     def has_host_route(self, destination: str, fib: int) -> bool:
         return self._read(lambda: self._reader.has_host_route(destination, fib))

@@ -36,11 +36,11 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, LOST = 16, 17, 20, 21, -1
 _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
-_RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
+RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_F_FIB_MATCH, _RTN_UNICAST, _RTN_LOCAL = 0x2000, 1, 2
 _RTA_DST, _RTA_MARK = 1, 16
 _AF_BRIDGE = 7
-_GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _LINK = Struct("=BxHiII")  # ifinfomsg
@@ -67,6 +67,7 @@ LOOPBACK_GROUP = 0x6C6F
 
 _DUMP_ATTEMPTS = 10
 _RECEIVE_BUFFER = 1 << 20
+_LISTEN_BUFFER, _SO_RCVBUFFORCE = 4 << 20, 33
 
 
 def freebsd_name(name: str) -> str:
@@ -84,8 +85,9 @@ class Reader:
 
     __slots__ = ("_sequence", "_socket")
 
-    def __init__(self) -> None:
-        self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)
+    def __init__(self, netlink: _socket.socket | None = None) -> None:
+        """`netlink`: a socket of another network namespace."""
+        self._socket = netlink or _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)
         self._socket.settimeout(5)
         self._sequence = 0
 
@@ -141,7 +143,7 @@ class Reader:
         self._send(_RTM_GETROUTE, _NLM_F_REQUEST, body)
         while True:
             for kind, _flags, message in self._receive():
-                if kind == _RTM_NEWROUTE:
+                if kind == RTM_NEWROUTE:
                     _family, prefixlen, _src, _tos, _table, _protocol, _scope, sort, _bits = _ROUTE.unpack_from(message)
                     return prefixlen, sort
                 if kind == _NLMSG_ERROR:
@@ -211,34 +213,39 @@ class Reader:
 
 
 class Listener:
-    """Says when links or addresses have changed. `fileno()` is readable then."""
+    """Says when links, addresses or routes have changed. `fileno()` is readable then."""
 
     __slots__ = ("_socket",)
 
     def __init__(self) -> None:
         self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)
         self._socket.setblocking(False)
+        try:
+            self._socket.setsockopt(_socket.SOL_SOCKET, _SO_RCVBUFFORCE, _LISTEN_BUFFER)
+        except OSError:
+            self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _LISTEN_BUFFER)
         self._socket.bind((0, _GROUPS))
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def messages(self) -> Iterator[tuple[int, bytes]]:
-        """Type and body of the notifications that have come; (LOST, b"") if some were lost."""
+    def messages(self) -> Iterator[tuple[int, bytes, int]]:
+        """Type and body of the notifications that have come, and the port of the program that caused it (0: none, or
+        not told); (LOST, b"", 0) if some were lost."""
         while True:
             try:
                 data = self._socket.recv(_RECEIVE_BUFFER)
             except BlockingIOError:
                 return
             except OSError:  # ENOBUFS
-                yield LOST, b""
+                yield LOST, b"", 0
                 continue
             offset = 0
             while offset + _HEADER.size <= len(data):
-                length, kind = _HEADER.unpack_from(data, offset)[:2]
+                length, kind, _flags, _sequence, port = _HEADER.unpack_from(data, offset)
                 if length < _HEADER.size:
                     break
-                yield kind, data[offset + _HEADER.size : offset + length]
+                yield kind, data[offset + _HEADER.size : offset + length], port
                 offset += (length + 3) & ~3
 
     def close(self) -> None:
@@ -259,7 +266,8 @@ def attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _attributes(data: bytes, offset: int) -> dict[int, bytes]:
+def attributes_of(data: bytes, offset: int) -> dict[int, bytes]:
+    """The attributes of a message that begin at `offset`, by their type."""
     found = {}
     end = len(data)
     while offset + _ATTRIBUTE.size <= end:
@@ -282,8 +290,8 @@ class TunSettings:
 
     def __init__(self, body: bytes) -> None:
         self.hardware: int = _LINK.unpack_from(body)[1]
-        information = _attributes(_attributes(body, _LINK.size).get(_IFLA_LINKINFO, b""), 0)
-        data = _attributes(information.get(_IFLA_INFO_DATA, b""), 0)
+        information = attributes_of(attributes_of(body, _LINK.size).get(_IFLA_LINKINFO, b""), 0)
+        data = attributes_of(information.get(_IFLA_INFO_DATA, b""), 0)
         self.known = bool(data)  # an older Linux does not tell
         self.owner: int | None = _U32.unpack(data[_IFLA_TUN_OWNER])[0] if _IFLA_TUN_OWNER in data else None
         self.group: int | None = _U32.unpack(data[_IFLA_TUN_GROUP])[0] if _IFLA_TUN_GROUP in data else None
@@ -292,8 +300,8 @@ class TunSettings:
 def parse_link(body: bytes) -> Link:
     """The link of an RTM_NEWLINK or RTM_DELLINK message's body."""
     _family, hardware, index, linux_flags, _change = _LINK.unpack_from(body)
-    attributes = _attributes(body, _LINK.size)
-    kind = _text(_attributes(attributes.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b""))
+    attributes = attributes_of(body, _LINK.size)
+    kind = _text(attributes_of(attributes.get(_IFLA_LINKINFO, b""), 0).get(_IFLA_INFO_KIND, b""))
     address = attributes.get(_IFLA_ADDRESS, b"")
     loopback = hardware == _ARPHRD_LOOPBACK or attributes.get(_IFLA_GROUP) == _U32.pack(LOOPBACK_GROUP)
     if loopback:
@@ -360,7 +368,7 @@ def is_bridge_port(body: bytes) -> bool:
 
 
 def _created(body: bytes) -> int:
-    stamps = _attributes(body, _ADDRESS.size).get(_IFA_CACHEINFO)
+    stamps = attributes_of(body, _ADDRESS.size).get(_IFA_CACHEINFO)
     return _CACHEINFO.unpack(stamps)[2] if stamps is not None else 0
 
 
@@ -369,7 +377,7 @@ def parse_address(body: bytes) -> Address | None:
     family, prefixlen, _flags8, _scope, index = _ADDRESS.unpack_from(body)
     if family not in (_socket.AF_INET, _socket.AF_INET6):
         return None
-    attributes = _attributes(body, _ADDRESS.size)
+    attributes = attributes_of(body, _ADDRESS.size)
     first = attributes.get(_IFA_ADDRESS)
     local = attributes.get(_IFA_LOCAL, first)
     if local is None:

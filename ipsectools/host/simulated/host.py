@@ -9,12 +9,13 @@ from ipsectools.errno import EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENOENT, ENXIO
 from ipsectools.host.api import IFF_ALLMULTI, IFF_NOARP, IFF_PROMISC, IFF_RUNNING, IFF_UP, Address, Link
 from ipsectools.host.simulated import rows as state
 from ipsectools.host.simulated.links import ETHERNET_MTU, KINDS, new_link
+from ipsectools.host.simulated.routing import Routing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from ipsectools.host.api import Rows
+    from ipsectools.host.api import Prefix, Route, RouteNews, Rows
     from ipsectools.host.simulated.packets import SimulatedTun, SimulatedWire
 
 
@@ -28,6 +29,7 @@ class SimulatedHost:
         self._rows: Rows | None = None
         self._tuns: dict[int, SimulatedTun] = {}
         self._wires: list[SimulatedWire] = []
+        self.routing = Routing(self)
         self._clear()
         self._boot()
 
@@ -65,6 +67,7 @@ class SimulatedHost:
             number, address = state.address_of_row(row)
             self._addresses[address.index, address.family, address.address] = (number, address)
             self._next_address = max(self._next_address, number + 1)
+            self.routing.note(address)
         if not self._links:
             self._boot()
         for tun in self._tuns.values():
@@ -126,6 +129,7 @@ class SimulatedHost:
                 if link.master == each:
                     link.master = None
                     self._save_link(link.index)
+            self.routing.link_down(each)
             del self._names[self._links.pop(each).name]
             self._peers.pop(each, None)
             self._free = min(self._free, each)
@@ -155,7 +159,7 @@ class SimulatedHost:
             raise KernelError(EINVAL)
         if lladdr is not None and link.lladdr is None:
             raise KernelError(EINVAL)
-        flags = link.flags
+        flags = before = link.flags
         for bit, wanted in (
             (IFF_UP, up),
             (IFF_RUNNING, up if link.kind != "veth" else None),
@@ -179,6 +183,11 @@ class SimulatedHost:
         if lladdr is not None:
             link.lladdr = lladdr
         self._save_link(index)
+        if (flags ^ before) & IFF_UP:
+            if flags & IFF_UP:
+                self.routing.link_up(index)
+            else:
+                self.routing.link_down(index)
 
     def set_master(self, index: int, bridge: int | None) -> None:
         link = self._get(index)
@@ -215,6 +224,7 @@ class SimulatedHost:
             number = self._next_address
             self._next_address += 1
         self._addresses[key] = (number, address)
+        self.routing.address_added(address)
         if self._rows is not None:
             self._rows.put(state.ADDRESS, state.row_of_address(number, address))
 
@@ -225,9 +235,36 @@ class SimulatedHost:
         self._drop_address(key)
 
     def _drop_address(self, key: tuple[int, str, str]) -> None:
-        number, _address = self._addresses.pop(key)
+        number, address = self._addresses.pop(key)
+        self.routing.address_gone(address)
         if self._rows is not None:
             self._rows.delete(state.ADDRESS, number)
+
+    # routes
+
+    def withdrawn_addresses(self) -> Collection[tuple[int, str]] | None:
+        return ()
+
+    def routes(self, links: Collection[int]) -> list[Route]:
+        return self.routing.routes(links)
+
+    def add_route(self, route: Route) -> None:
+        self.routing.add(route)
+
+    def delete_route(self, route: Route) -> None:
+        self.routing.delete(route)
+
+    def guards(self) -> Collection[Prefix]:
+        return set(self.routing.guards)
+
+    def add_guard(self, prefix: Prefix) -> None:
+        self.routing.guards.add(prefix)
+
+    def delete_guard(self, prefix: Prefix) -> None:
+        self.routing.guards.discard(prefix)
+
+    def route_news(self) -> list[RouteNews] | None:
+        return self.routing.take_news()
 
     # what only packets would show
 

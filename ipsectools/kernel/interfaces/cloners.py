@@ -254,6 +254,7 @@ def forget(state: KernelState, interface: Interface) -> None:
         if_ipsec.delete_tunnel(state, interface)
     for address in list(interface.addresses.values()):
         assign.drop(state, interface, address)
+    state.touch(interface)
     state.interfaces.remove(interface)
     fib_rules.release(state, interface)
     state.interface_removed(interface)

@@ -93,6 +93,9 @@ class Interfaces:
     def by_index(self, index: int) -> Interface | None:
         return self._by_index.get(index)
 
+    def by_position(self, position: int) -> Interface | None:
+        return self._by_position.get(position)
+
     def by_reqid(self, reqid: int) -> Interface | None:
         return self._reqids.get(reqid)
 

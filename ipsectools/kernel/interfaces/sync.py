@@ -127,6 +127,7 @@ def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
         if_ipsec.renew_policies(state, interface)
     if interface.to_row() != before:
         state.interfaces.save(interface)
+    state.touch(interface)
     if interface.up != was_up:
         state.link_state_changed(interface)
     elif interface.to_row() != before or shown != (interface.all_flags, link.lladdr, link.master):
@@ -169,9 +170,11 @@ def _take_over(state: KernelState, new: list[Link], changed: Collection[int]) ->
     for address in state.host.addresses():
         if address.index in by_index:
             by_index[address.index].append(address)
+    withdrawn = state.host.withdrawn_addresses()
     for index, found in by_index.items():
         interface = state.interfaces.by_index(index)
         if interface is not None and not interface.lost:
+            _note_withdrawn(state, interface, found, withdrawn)
             _take_addresses(state, interface, found)
     for interface in entered:
         # Whoever has IPv6 addresses already has IPv6 enabled.
@@ -188,14 +191,28 @@ def _enter(state: KernelState, link: Link) -> Interface:
     return vnet.arrived(state, link) or cloners.adopt(state, link)
 
 
+def _note_withdrawn(
+    state: KernelState, interface: Interface, found: list[Address], withdrawn: Collection[tuple[int, str]] | None
+) -> None:
+    """IPv6 addresses that Linux itself took away (it does so when a link goes down) stay addresses of the tunnel."""
+    if not interface.is_ipsec:
+        return
+    present = {each.address for each in found if each.family == "inet6"}
+    for address in interface.of_family("inet6"):
+        if address.address not in present and (withdrawn is None or (interface.index, address.address) in withdrawn):
+            assign.note_withdrawn(state, interface, address)
+
+
 def _take_addresses(state: KernelState, interface: Interface, found: list[Address]) -> None:
     present = {(each.family, each.address): each for each in found}
     enabled = False
     for key, known in list(interface.addresses.items()):
-        if key not in present:
+        if key not in present and key not in state.withdrawn.get(interface.position, ()):
             assign.drop(state, interface, known)
     for key, there in present.items():
         here = interface.addresses.get(key)
+        if here is None and assign.is_stray(state, interface, there):
+            continue
         if here is None:
             here = state.interfaces.new_address(there.family, there.address, there.prefixlen)
             here.peer, here.broadcast, here.host_flags = there.peer, there.broadcast, there.flags
