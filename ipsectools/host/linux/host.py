@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.errno import ENXIO, KernelError, from_host
-from ipsectools.host.linux import namespaces, neighbor, rtnetlink
+from ipsectools.host.linux import listener, namespaces, neighbor, rtnetlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class LinuxHost:
         except OSError as error:
             raise KernelError(from_host(error.errno or 0)) from None
         self._changes: Changes | None = None
-        self._listener: rtnetlink.Listener | None = None
+        self._listener: listener.Listener | None = None
         self._changed: Callable[[], None] | None = None
         self._has_news = False
         self._news_of: set[int] | None = None
@@ -86,7 +86,7 @@ class LinuxHost:
         self._changed = changed
         if self._listener is None:
             try:
-                self._listener = rtnetlink.Listener()
+                self._listener = listener.Listener()
             except OSError as error:
                 raise KernelError(from_host(error.errno or 0)) from None
             self._remember_all()
@@ -117,7 +117,7 @@ class LinuxHost:
                 self._take_route(kind, body, port)
                 continue
             self._has_news = True
-            if kind == rtnetlink.LOST:
+            if kind == listener.LOST:
                 self._remember_all()
             elif kind in (rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK):
                 if not rtnetlink.is_bridge_port(body):

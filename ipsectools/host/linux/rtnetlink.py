@@ -1,4 +1,4 @@
-"""Reads links, addresses and a little of routes over rtnetlink(7), and listens for their changes.
+"""Reads links, addresses and a little of routes over rtnetlink(7).
 
 Small enough for a command to import (pyroute2 takes 140 ms). Linux's words become FreeBSD's here: flags, `lo0`.
 """
@@ -34,13 +34,12 @@ _SAME_IN_LINUX = IFF_UP | IFF_BROADCAST | IFF_LOOPBACK | IFF_POINTOPOINT | IFF_N
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, LOST = 16, 17, 20, 21, -1
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
 _RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
 RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_F_FIB_MATCH, _RTN_UNICAST, _RTN_LOCAL = 0x2000, 1, 2
 _RTA_DST, _RTA_MARK = 1, 16
 _AF_BRIDGE = 7
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _LINK = Struct("=BxHiII")  # ifinfomsg
@@ -67,7 +66,6 @@ LOOPBACK_GROUP = 0x6C6F
 
 _DUMP_ATTEMPTS = 10
 _RECEIVE_BUFFER = 1 << 20
-_LISTEN_BUFFER, _SO_RCVBUFFORCE = 4 << 20, 33
 
 
 def freebsd_name(name: str) -> str:
@@ -210,46 +208,6 @@ class Reader:
             if not interrupted:
                 break
         return found
-
-
-class Listener:
-    """Says when links, addresses or routes have changed. `fileno()` is readable then."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self) -> None:
-        self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, 0)
-        self._socket.setblocking(False)
-        try:
-            self._socket.setsockopt(_socket.SOL_SOCKET, _SO_RCVBUFFORCE, _LISTEN_BUFFER)
-        except OSError:
-            self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVBUF, _LISTEN_BUFFER)
-        self._socket.bind((0, _GROUPS))
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def messages(self) -> Iterator[tuple[int, bytes, int]]:
-        """Type and body of the notifications that have come, and the port of the program that caused it (0: none, or
-        not told); (LOST, b"", 0) if some were lost."""
-        while True:
-            try:
-                data = self._socket.recv(_RECEIVE_BUFFER)
-            except BlockingIOError:
-                return
-            except OSError:  # ENOBUFS
-                yield LOST, b"", 0
-                continue
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, kind, _flags, _sequence, port = _HEADER.unpack_from(data, offset)
-                if length < _HEADER.size:
-                    break
-                yield kind, data[offset + _HEADER.size : offset + length], port
-                offset += (length + 3) & ~3
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def may_change() -> bool:
