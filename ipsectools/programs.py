@@ -22,6 +22,9 @@ MODULES = {
 }
 """Where the `main(arguments) -> status` of each program is. A module that has several programs gets the name, too."""
 
+_KEY_HOLDERS = frozenset(["setkey"])
+"""Programs with keys in their input; others that come to hold some see to it themselves."""
+
 _SHARED = frozenset(["ipsectools.commands.kld.main"])
 
 _SIGINT, _SIGPIPE, _SIG_DFL = 2, 13, 0
@@ -34,6 +37,10 @@ def run(program: str, arguments: list[str]) -> NoReturn:
         _occupy_closed_descriptors()
     try:
         module = MODULES[program]
+        if program in _KEY_HOLDERS:
+            from ipsectools.daemon.secrecy import guard_memory
+
+            guard_memory()
         # importlib would cost 2 ms; __import__ with a list of names returns the innermost module.
         main = __import__(module, fromlist=["main"]).main
         status = main([program, *arguments] if module in _SHARED else arguments)

@@ -462,4 +462,7 @@ def open_pfkey(receive_buffer: int = DEFAULT_RECEIVE_BUFFER, *, served: bool = F
     `served`: connect to an ipsecd (started if need be), as whoever waits for input or for messages must. The messages
     of others are lost while more than `receive_buffer` bytes are waiting to be received.
     """
+    from ipsectools.daemon import secrecy
+
+    secrecy.guard_memory()
     return PfkeyConnection(state_directory(), receive_buffer, served)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from time import time
 
+from ipsectools.daemon import secrecy
 from ipsectools.daemon.doors import READING_MESSAGES, ClientError
 from ipsectools.errno import KernelError
 from ipsectools.host import HostError, find_host
@@ -31,6 +32,7 @@ class EmbeddedKernel:
     def __init__(self, directory: str, lock: Ownership) -> None:
         """Raises ClientError if the state cannot be used; the lock is released then."""
         try:
+            secrecy.guard_memory()
             lock.sign("command")
             self._host = find_host()
             self._kernel = Kernel(f"{directory}/{STATE_FILE}", self._host, time(), moves_traffic=False)

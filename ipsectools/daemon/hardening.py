@@ -1,4 +1,4 @@
-"""What ipsecd gives up once it has started: core files, other programs' privileges, capabilities it does not need."""
+"""What ipsecd gives up once it has started: other programs' privileges, capabilities it does not need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
 KEPT = (1 << CAP_NET_BIND_SERVICE) | (1 << CAP_NET_ADMIN) | (1 << CAP_NET_RAW)
 """Ports below 1024 for NAT-T; links, addresses, rules; raw sockets."""
 
-_PR_SET_DUMPABLE, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 15, 24, 38
+_PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 15, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
 _DESCRIPTORS = 1 << 16
@@ -63,9 +63,7 @@ def harden() -> list[str]:
     """Does all of it, for this thread and those that it starts later; returns the names of what this system refused."""
     libc = ctypes.CDLL(None, use_errno=True)
     refused = []
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        refused.append("not dumpable")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # for good
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         refused.append("no new privileges")
     for capability in range(_LAST_CAPABILITY + 1):

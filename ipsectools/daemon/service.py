@@ -10,7 +10,7 @@ import socket
 from time import monotonic, sleep, time
 
 from ipsectools import __version__
-from ipsectools.daemon import client, hardening, listener, ownership
+from ipsectools.daemon import client, hardening, listener, ownership, secrecy
 from ipsectools.daemon.control_server import ControlServer
 from ipsectools.daemon.key_watch import KeyWatch
 from ipsectools.daemon.loop import Loop
@@ -65,6 +65,7 @@ class Service:
         self._servers: list[ControlServer | PfkeyServer] = []
         hardening.name_process("ipsecd")
         hardening.allow_many_descriptors()
+        refused = secrecy.guard_memory()
         self._loop = Loop(self._tick, self._woken, log.failure)
         try:
             self.host = self._find_host()
@@ -82,7 +83,7 @@ class Service:
         gc.freeze()  # what was loaded stays: the collector need not look through it, with everybody waiting
         self._catch_signals()
         with hardening.priority():
-            refused = hardening.harden()
+            refused = [*refused, *hardening.harden()]
             if self.forwarder is not None:
                 self.forwarder.start()  # not before: a thread has the capabilities of the one that starts it
         if refused:

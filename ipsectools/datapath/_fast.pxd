@@ -182,6 +182,7 @@ cdef extern from "workers.h" nogil:
     void end_of_turn(worker *, c_interface *)
     void inbound_one(worker *, uint8_t *, uint32_t, const arrival *)
     void flush_flows(worker *, int)
+    void end_of_arrivals(worker *, int)
     int watch(worker *, int, int, uint32_t)
     void unwatch(worker *, int)
     int pair_workers(worker *, worker *)

@@ -217,12 +217,18 @@ cdef class Core:
     def __dealloc__(self):
         cdef int n
         cdef c_sa *a
+        cdef c_interface *i
         if not self.e:
             return
         for spi in self._inbound or ():
             a = take_inbound(&self.e.tables, spi)
             if a:
                 sa_free(a)
+        for index in self._outbound or ():
+            i = take_interface(&self.e.tables, index)
+            if i and i.outbound:
+                sa_free(i.outbound)
+            free(i)
         for n in range(self.workers):
             for w in (<size_t>self.out[n], <size_t>self.into[n]):
                 if w:
@@ -547,7 +553,7 @@ cdef class Core:
                     flush_flows(w, ipv6)
                 held = 0
         with nogil:
-            flush_flows(w, ipv6)
+            end_of_arrivals(w, ipv6)
             pthread_rwlock_unlock(&self.e.tables.lock)
 
     def set_random(self, data):

@@ -39,13 +39,16 @@ class Table:
     Rows come back in the order in which their keys were first put; a row that is put again keeps its place. That needs
     a key that is not SQLite's row number: declare an integer key as `INT`. With `INTEGER` it is the row number, which
     saves an index, and rows come in the order of their keys.
+
+    `secret`: a row that was deleted is gone from the disk, too, once that is committed.
     """
 
-    __slots__ = ("columns", "delete_sql", "name", "put_sql", "select_sql")
+    __slots__ = ("columns", "delete_sql", "name", "put_sql", "secret", "select_sql")
 
-    def __init__(self, name: str, *columns: str) -> None:
+    def __init__(self, name: str, *columns: str, secret: bool = False) -> None:
         self.name = name
         self.columns = columns
+        self.secret = secret
         key, *others = names = [column.split()[0] for column in columns]
         change = f"UPDATE SET {', '.join(f'{each} = excluded.{each}' for each in others)}" if others else "NOTHING"
         self.put_sql = (
@@ -76,6 +79,8 @@ class Store:
         self.changed = False
         """True from the first change of a request until `commit` or `rollback`."""
         self._failed = 0
+        # The log of a process that was killed may hold what it deleted.
+        self._leaves_secrets = path is not None and os.path.lexists(f"{path}-wal")
         fresh = path is None or not os.path.lexists(path)
         if path is not None:
             for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
@@ -90,6 +95,8 @@ class Store:
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0)
             try:
                 self._open(fresh, tables, version, migrations)
+                if self._leaves_secrets:
+                    self._remove_log()
             except BaseException:
                 self._db.close()
                 raise
@@ -134,8 +141,6 @@ class Store:
         if older < version:
             db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
-        if older < version:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, table: Table) -> Iterator[tuple[Value, ...]]:
         """All rows, in the order that `Table` tells."""
@@ -147,9 +152,11 @@ class Store:
 
     def delete(self, table: Table, key: Value) -> None:
         self._execute(table.delete_sql, (key,))
+        self._leaves_secrets |= table.secret
 
     def clear(self, table: Table) -> None:
         self._execute(f"DELETE FROM {table.name}", ())
+        self._leaves_secrets |= table.secret
 
     def _execute(self, sql: str, values: Sequence[Value]) -> None:
         # After a failure SQLite may have ended the transaction: what follows must not be written on its own.
@@ -174,6 +181,18 @@ class Store:
         except sqlite3.Error as error:
             self._fail(error)
         self.changed = False
+        if self._leaves_secrets:
+            self._remove_log()
+
+    def _remove_log(self) -> None:
+        """In the file SQLite overwrites what is deleted (`secure_delete`); its log, which keeps every page as it once
+        was, is moved into the file and cut off. What is committed stays so if this fails; the next commit tries again.
+        """
+        try:
+            busy, _pages, _moved = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:  # no room
+            return
+        self._leaves_secrets = bool(busy)
 
     def rollback(self) -> None:
         """Forgets the changes since the last commit."""
@@ -181,6 +200,7 @@ class Store:
         self.changed = False
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
+            self._leaves_secrets = True  # a large transaction is in the log before it is committed
 
     def _fail(self, error: sqlite3.Error) -> None:
         self.changed = True

@@ -120,6 +120,10 @@ def test_the_end_of_the_interface_is_the_end(ready: tuple[Host, Host]) -> None:
 
 def test_errors(ready: tuple[Host, Host]) -> None:
     a, _ = ready
+    a.run("ln", "-s", "/run/elsewhere", "/run/link")
+    link = a.run("ipsectools", "dump", "-w", "/run/link", "ipsec0", check=False)
+    assert (link.status, link.errors) == (1, "ipsectools: /run/link: is a symbolic link\n")
+    assert not os.path.exists(a.path("/run/elsewhere"))
     missing = a.run("ipsectools", "dump", "ipsec9", check=False)
     assert (missing.status, missing.errors) == (
         1,

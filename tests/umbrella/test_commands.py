@@ -197,6 +197,10 @@ def test_export(filled: State, tmp_path: Path) -> None:
     assert errors == "ipsectools: 1 SA left out: Wireshark does not know its algorithms\n"
     nowhere = filled.run("ipsectools", "export", "wireshark", "-o", "/no/where")
     assert nowhere == (1, "", "ipsectools: /no/where: No such file or directory\n")
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    link = filled.run("ipsectools", "export", "wireshark", "-o", str(tmp_path / "link"))
+    assert link == (1, "", f"ipsectools: {tmp_path}/link: is a symbolic link\n")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_top_in_a_pipe(filled: State) -> None:

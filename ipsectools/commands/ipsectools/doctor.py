@@ -182,16 +182,9 @@ def _state_file_trouble(directory: str) -> str:
 
 def _is_on_disk(directory: str) -> bool:
     """Whether the file system is not one in memory."""
-    best = ("", "")
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                _, place, kind = line.split()[:3]
-                if (directory + "/").startswith(place.rstrip("/") + "/") and len(place) >= len(best[0]):
-                    best = place, kind
-    except OSError:
-        pass
-    return best[1] not in ("tmpfs", "ramfs")
+    from ipsectools.commands.ipsectools import swap
+
+    return swap.file_system(directory)[0] not in ("tmpfs", "ramfs")
 
 
 def _keys() -> Iterator[Finding]:
@@ -204,6 +197,21 @@ def _keys() -> Iterator[Finding]:
         return  # told above
     for each in shared:
         yield NOTE, each["text"], each["fix"]
+
+
+def _swap() -> Iterator[Finding]:
+    from ipsectools.commands.ipsectools import swap
+
+    areas = swap.readable()
+    try:
+        kept_out = not areas or swap.keeps_out(client.state_directory())
+    except client.ClientError:
+        return  # said already
+    if kept_out:
+        yield OK, "keys in memory reach no disk by way of swap", ""
+    else:
+        fix = "encrypt it, or mount a tmpfs with noswap (Linux 6.4) there"
+        yield NOTE, f"keys of the state directory may be swapped out to {areas[0]}, which is not encrypted", fix
 
 
 def _native() -> Iterator[Finding]:
@@ -297,6 +305,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _namespace,
     _state,
     _keys,
+    _swap,
     _native,
     _commands,
     _neighbours,

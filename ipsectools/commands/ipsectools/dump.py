@@ -14,6 +14,7 @@ import struct
 import sys
 import time
 
+from ipsectools.commands.ipsectools import private_file
 from ipsectools.daemon import client
 from ipsectools.errno import KernelError
 
@@ -99,7 +100,7 @@ def _dump(name: str, path: str, count: int) -> int:
     with Taps(name) as taps:
         taps.look()
         try:
-            file = sys.stdout.buffer if path == "-" else os.fdopen(_create(path), "wb")
+            file = sys.stdout.buffer if path == "-" else os.fdopen(private_file.create(path), "wb")
         except OSError as error:
             raise CannotDump(f"{path}: {error.strerror}") from None
         sys.stderr.write(f"ipsectools: listening on {name}\n")
@@ -114,10 +115,6 @@ def _dump(name: str, path: str, count: int) -> int:
         missed = taps.missed()
     sys.stderr.write(f"ipsectools: {written} packets" + (f", {missed} missed" if missed else "") + "\n")
     return 0
-
-
-def _create(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
 
 
 def _write_packets(taps: Taps, file: BinaryIO, count: int) -> int:

@@ -5,10 +5,9 @@ The file holds keys: it is written with mode 0600, and to standard output only i
 
 from __future__ import annotations
 
-import os
 import sys
 
-from ipsectools.commands.ipsectools import sas
+from ipsectools.commands.ipsectools import private_file, sas
 from ipsectools.esp import algorithms
 
 USAGE = "usage: ipsectools export wireshark -o FILE\n"
@@ -49,9 +48,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(text)
     else:
         try:
-            descriptor = os.open(arguments[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            os.fchmod(descriptor, 0o600)
-            with open(descriptor, "w", encoding="ascii") as file:
+            with open(private_file.create(arguments[2]), "w", encoding="ascii") as file:
                 file.write(text)
         except OSError as error:
             sys.stderr.write(f"ipsectools: {arguments[2]}: {error.strerror}\n")

@@ -6,7 +6,7 @@ import os
 import sys
 
 from ipsectools import preload
-from ipsectools.daemon import client
+from ipsectools.daemon import client, manage
 
 USAGE = "usage: ipsectools pfkey-run PROGRAM [ARGUMENTS]\n"
 
@@ -22,8 +22,9 @@ def main(arguments: list[str]) -> int:
             "ipsectools: the preload library was not built: install a C compiler and run `make venv' again\n"
         )
         return 1
-    client.open_pfkey(served=True).close()  # ipsecd is there before the program looks for it
-    socket = os.path.join(client.state_directory(), "pfkey")
+    directory = client.state_directory()
+    manage.start(directory)  # ipsecd is there before the program looks for it
+    socket = os.path.join(directory, "pfkey")
     others = [path for path in os.environ.get("LD_PRELOAD", "").split(":") if path and path != library]
     environment = {**os.environ, "IPSECTOOLS_PFKEY": socket, "LD_PRELOAD": ":".join([library, *others])}
     try:

@@ -83,6 +83,8 @@ static void hmac_two(int auth, const hash_state *inner, const hash_state *outer,
     hash_update(auth, &h, digest, (size_t)digest_size);
     hash_finish(auth, &h, digest);
     memcpy(icv, digest, size);
+    OPENSSL_cleanse(&h, sizeof h);
+    OPENSSL_cleanse(digest, sizeof digest);
 }
 
 #endif

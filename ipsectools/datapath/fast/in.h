@@ -163,6 +163,12 @@ static int receive(worker *w, int fd, int most, int with_control)
     return recvmmsg(fd, w->messages, (unsigned)most, MSG_DONTWAIT, NULL);
 }
 
+static void end_of_arrivals(worker *w, int outer_ipv6)
+{
+    scrub_stack();
+    flush_flows(w, outer_ipv6);
+}
+
 static const u8 *find_control(const struct msghdr *m, int level, int type)
 {
     for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)m, c))
@@ -200,7 +206,7 @@ static int drain_raw4(worker *w, int fd)
         if (length >= 20 && header >= 20 && header <= length) /* the kernel delivers nothing else */
             inbound_one(w, ip + header, length - header, &from);
     }
-    flush_flows(w, 0);
+    end_of_arrivals(w, 0);
     pthread_rwlock_unlock(&w->engine->tables.lock);
     return got;
 }
@@ -215,7 +221,7 @@ static int drain_raw6(worker *w, int fd)
         if (info)
             inbound_one(w, w->rx + (size_t)n * RX_STRIDE, w->messages[n].msg_len, &from);
     }
-    flush_flows(w, 1);
+    end_of_arrivals(w, 1);
     pthread_rwlock_unlock(&w->engine->tables.lock);
     return got;
 }
@@ -282,7 +288,7 @@ static int drain_udp(worker *w, int fd)
         for (u32 offset = 0; offset < length; offset += step)
             inbound_one(w, data + offset, length - offset < step ? length - offset : step, &from);
     }
-    flush_flows(w, family == 6);
+    end_of_arrivals(w, family == 6);
     pthread_rwlock_unlock(&w->engine->tables.lock);
     return got;
 }

@@ -202,6 +202,7 @@ static interface *outbound_packet(worker *w, interface *i, u8 *packet, u32 lengt
 /* Sends what is sealed, and asks for an SA if packets missed one. */
 static void end_of_turn(worker *w, interface *i)
 {
+    scrub_stack();
     flush_out(w);
     for (int ipv6 = 0; i && ipv6 < 2; ipv6++) {
         if (i->acquire[ipv6])

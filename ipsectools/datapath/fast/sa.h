@@ -143,6 +143,22 @@ static int sa_describe(sa *a, int ctr_compatibility)
     return 0;
 }
 
+enum { SALT = 4 };
+
+/* Tells the cipher the IV of the next packet; the nonce is made of that and the end of the key, and only for this moment. */
+static int sa_start(const sa *a, const u8 *iv)
+{
+    u8 nonce[16];
+    if (!a->counter_iv)
+        return EVP_CipherInit_ex(a->cipher, NULL, NULL, NULL, iv, a->outbound) == 1;
+    memcpy(nonce, a->key + a->key_length - SALT, SALT);
+    memcpy(nonce + SALT, iv, 8);
+    put32(nonce + SALT + 8, 1); /* of CTR alone; an AEAD takes 12 bytes */
+    int done = EVP_CipherInit_ex(a->cipher, NULL, NULL, NULL, nonce, a->outbound) == 1;
+    OPENSSL_cleanse(nonce, SALT);
+    return done;
+}
+
 static const EVP_CIPHER *sa_cipher(const sa *a)
 {
     int key = a->enc == ENC_CBC ? a->key_length : a->key_length - 4;
@@ -184,6 +200,13 @@ static void sa_free(sa *a)
     free(a);
 }
 
+/* libcrypto leaves counter blocks and schedules where its frames were: a turn that sealed or opened ends with this. */
+static __attribute__((noinline)) void scrub_stack(void)
+{
+    u8 frames[8192];
+    OPENSSL_cleanse(frames, sizeof frames);
+}
+
 static void sa_used(sa *a, u64 bytes)
 {
     traffic *t = a->traffic;
@@ -221,7 +244,7 @@ static enum drop sa_seal(sa *a, random_pool *pool, const u8 *head, u32 head_leng
 {
     traffic *t = a->traffic;
     u32 inner = head_length + body_length, padded = sa_sealed_length(a, inner) - 8 - (u32)a->iv_length - (u32)a->icv;
-    u8 *iv = esp + 8, *text = iv + a->iv_length, *icv = text + padded, *pad = text + inner, nonce[16];
+    u8 *iv = esp + 8, *text = iv + a->iv_length, *icv = text + padded, *pad = text + inner;
     u32 pad_length = padded - inner - 2, high;
     int moved = 0;
 
@@ -231,9 +254,6 @@ static enum drop sa_seal(sa *a, random_pool *pool, const u8 *head, u32 head_leng
     put32(esp + 4, (u32)number);
     if (a->counter_iv) {
         put64(iv, t->iv++);
-        memcpy(nonce, a->key + a->key_length - 4, 4);
-        memcpy(nonce + 4, iv, 8);
-        put32(nonce + 12, 1);
     } else if (a->iv_length && random_take(pool, iv, 16)) {
         return DROP_OUT_CRYPTO;
     }
@@ -263,16 +283,14 @@ static enum drop sa_seal(sa *a, random_pool *pool, const u8 *head, u32 head_leng
             aad_length = 12;
         }
         put32(aad + aad_length - 4, (u32)number);
-        if (EVP_EncryptInit_ex(a->cipher, NULL, NULL, NULL, nonce) != 1 ||
-            EVP_EncryptUpdate(a->cipher, NULL, &moved, aad, aad_length) != 1 ||
+        if (!sa_start(a, iv) || EVP_EncryptUpdate(a->cipher, NULL, &moved, aad, aad_length) != 1 ||
             EVP_EncryptUpdate(a->cipher, text, &moved, text, (int)padded) != 1 ||
             EVP_EncryptFinal_ex(a->cipher, text + moved, &moved) != 1 ||
             EVP_CIPHER_CTX_ctrl(a->cipher, EVP_CTRL_AEAD_GET_TAG, 16, icv) != 1)
             return DROP_OUT_CRYPTO;
         return PASSED;
     }
-    if (a->cipher && (EVP_EncryptInit_ex(a->cipher, NULL, NULL, NULL, a->counter_iv ? nonce : iv) != 1 ||
-                      EVP_EncryptUpdate(a->cipher, text, &moved, text, (int)padded) != 1))
+    if (a->cipher && (!sa_start(a, iv) || EVP_EncryptUpdate(a->cipher, text, &moved, text, (int)padded) != 1))
         return DROP_OUT_CRYPTO;
     if (a->auth == AUTH_NULL)
         memset(icv, 0, 12);
@@ -311,18 +329,15 @@ static enum drop sa_decrypt(sa *a, u8 *esp, u32 length, stats *s, u32 *high_out)
     *high_out = high;
     s->ibytes += size;
     if (a->aead) {
-        u8 aad[12], nonce[12];
+        u8 aad[12];
         int aad_length = 8;
-        memcpy(nonce, a->key + a->key_length - 4, 4);
-        memcpy(nonce + 4, iv, 8);
         memcpy(aad, esp, 4);
         if (a->esn && a->window) { /* FreeBSD knows no high half without a window */
             put32(aad + 4, high);
             aad_length = 12;
         }
         put32(aad + aad_length - 4, low);
-        if (EVP_DecryptInit_ex(a->cipher, NULL, NULL, NULL, nonce) != 1 ||
-            EVP_CIPHER_CTX_ctrl(a->cipher, EVP_CTRL_AEAD_SET_TAG, 16, icv) != 1 ||
+        if (!sa_start(a, iv) || EVP_CIPHER_CTX_ctrl(a->cipher, EVP_CTRL_AEAD_SET_TAG, 16, icv) != 1 ||
             EVP_DecryptUpdate(a->cipher, NULL, &moved, aad, aad_length) != 1)
             return DROP_IN_CRYPTO;
         authentic = EVP_DecryptUpdate(a->cipher, text, &moved, text, (int)size) == 1 &&
@@ -338,14 +353,7 @@ static enum drop sa_decrypt(sa *a, u8 *esp, u32 length, stats *s, u32 *high_out)
     if (!authentic)
         return DROP_IN_ICV;
     if (a->cipher && !a->aead) {
-        u8 block[16];
-        if (a->counter_iv) {
-            memcpy(block, a->key + a->key_length - 4, 4);
-            memcpy(block + 4, iv, 8);
-            put32(block + 12, 1);
-        }
-        if (EVP_DecryptInit_ex(a->cipher, NULL, NULL, NULL, a->counter_iv ? block : iv) != 1 ||
-            EVP_DecryptUpdate(a->cipher, text, &moved, text, (int)size) != 1)
+        if (!sa_start(a, iv) || EVP_DecryptUpdate(a->cipher, text, &moved, text, (int)size) != 1)
             return DROP_IN_CRYPTO;
     }
     return PASSED;

@@ -43,6 +43,7 @@ SAS = Table(
     "key_auth BLOB",
     "key_encrypt BLOB",
     "natt BLOB",
+    secret=True,
 )
 TRAFFIC = Table(
     "sa_traffic",
