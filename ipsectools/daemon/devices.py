@@ -22,6 +22,8 @@ _TROUBLES = {
     EPERM: "its device belongs to another user",
     ENXIO: "it has no device",
 }
+_JOINED = {1: "TCP over IPv4", 4: "TCP over IPv6", 5: "UDP"}
+"""By virtio's GSO types."""
 _BETWEEN_TRIES = 0.1
 """Seconds between two attempts to open the same device."""
 _PATIENCE = 0.5
@@ -56,6 +58,13 @@ class Devices:
     def removed(self, index: int) -> None:
         self._waiting.pop(index, None)
         self._named.discard(index)
+
+    def refused(self, index: int, kind: int) -> None:
+        """Linux would not take packets of a GSO type of virtio that were joined, but took their parts."""
+        interface = self._kernel.interfaces.by_index(index)
+        if interface is not None:
+            joined = _JOINED.get(kind, f"type {kind}")
+            self._report(f"{interface.name}: Linux takes no joined packets of {joined}: each goes by itself")
 
     def _set_trouble(self, interface: Interface, trouble: str) -> None:
         if interface.trouble == trouble:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from socket import AF_INET, AF_INET6, inet_pton
 
 from ipsectools.daemon.devices import Devices
-from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE, Events
+from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, REFUSED, RESERVE, Events
 from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
 from ipsectools.datapath.tables import Interface as Entry
@@ -285,6 +285,9 @@ class Forwarder:
                 policy = interface.policies[1 if family == 4 else 3]
                 for _ in range(min(count, ACQUIRES_AT_ONCE)):
                     engine.acquire_for_policy(policy, now)
+            return
+        if kind == REFUSED:
+            self._devices.refused(*ident)
             return
         spi, id = ident
         sa = engine.sad.by_spi.get(spi)

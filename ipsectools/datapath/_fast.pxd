@@ -57,7 +57,7 @@ cdef extern from "workers.h" nogil:
     enum:
         BATCH, RX_STRIDE, VNET, LONGEST, MAX_KEY, MAX_AUTH_KEY, DROP_COUNT, PASSED
         WATCH_STOP, WATCH_TUN, WATCH_RAW4, WATCH_RAW6, WATCH_UDP
-        EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED
+        EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED, EVENT_REFUSED
     const char *const *drop_names
 
     ctypedef struct c_traffic "traffic":

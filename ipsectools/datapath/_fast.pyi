@@ -19,7 +19,7 @@ class Core:
     wire: Any
     events: Events
     relief: Callable[[], None] | None
-    joined: Callable[[int, bytes, bytes], None] | None
+    joined: Callable[[int, bytes, bytes], int | None] | None
     stopping: bool
     split: bool
     coalesce: bool

@@ -11,7 +11,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
+from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, REFUSED, RESERVE
 from ipsectools.datapath.statistics import Counters
 from ipsectools.datapath.tables import largest_inner
 from ipsectools.esp.drops import DROPS
@@ -29,7 +29,13 @@ DROP_NAMES = tuple(drop_names[number].decode() for number in range(1, DROP_COUNT
 """The drop reasons that this core knows, by their names in esp/drops.py."""
 
 _NUMBER_OF_DROP = {name: number for number, name in enumerate(DROP_NAMES, 1)}
-_EVENTS = {EVENT_ACQUIRE: ACQUIRE, EVENT_RESERVE: RESERVE, EVENT_EDGE: EDGE, EVENT_EXHAUSTED: EXHAUSTED}
+_EVENTS = {
+    EVENT_ACQUIRE: ACQUIRE,
+    EVENT_RESERVE: RESERVE,
+    EVENT_EDGE: EDGE,
+    EVENT_EXHAUSTED: EXHAUSTED,
+    EVENT_REFUSED: REFUSED,
+}
 # FreeBSD's numbers, which a simulated wire gives, as the workers know them.
 _ERRNO = {
     22: EINVAL, 40: EMSGSIZE, 47: EAFNOSUPPORT, 49: EADDRNOTAVAIL, 50: ENETDOWN, 55: ENOBUFS, 65: EHOSTUNREACH
@@ -608,8 +614,8 @@ cdef class Core:
 
 cdef void _on_event(c_engine *e, int kind, uint64_t ident, uint64_t id, uint64_t value) noexcept with gil:
     core = <Core>e.owner
-    if kind == EVENT_ACQUIRE:
-        core.events.put(ACQUIRE, (ident >> 8, ident & 0xFF), value)
+    if kind == EVENT_ACQUIRE or kind == EVENT_REFUSED:
+        core.events.put(_EVENTS[kind], (ident >> 8, ident & 0xFF), value)
     else:
         core.events.put(_EVENTS[kind], (ident, id), value)
 
@@ -668,7 +674,6 @@ cdef int _on_deliver(c_engine *e, c_interface *i, const iovec *pieces, int count
     cdef int n
     packet = b"".join([_bytes(<const uint8_t *>pieces[n].iov_base, pieces[n].iov_len) for n in range(1, count)])
     if core.joined is not None:
-        core.joined(i.index, _bytes(<const uint8_t *>pieces[0].iov_base, VNET), packet)
-        return 0
+        return core.joined(i.index, _bytes(<const uint8_t *>pieces[0].iov_base, VNET), packet) or 0
     error = core.devices[i.index].write(packet)
     return 0 if not error else ENOBUFS if error == 55 else EIO

@@ -21,6 +21,8 @@ EDGE = "edge"
 """An inbound SA's window has used half of its reserved numbers; ident: (SPI, id). The count is the number it wants."""
 EXHAUSTED = "exhausted"
 """An SA has no number left at all; ident: (SPI, id)."""
+REFUSED = "refused"
+"""Linux takes no joined packets of a kind from a device; ident: (interface index, GSO type of virtio)."""
 
 
 class Events:

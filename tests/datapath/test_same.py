@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import socket
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipsectools.datapath.events import Events
+from ipsectools.datapath.events import REFUSED, Events
 from ipsectools.datapath.tables import SA, Interface, Settings
 from ipsectools.esp.drops import DROPS
 from ipsectools.esp.sa import EspSA
@@ -610,3 +611,65 @@ def test_a_train_of_segments_becomes_one_packet(version: int) -> None:
     core.inbound([OuterPacket(world.remote, world.local, sealer.seal(packet)) for packet in parts])
     assert len(parts) == 10 and len(joined) == 1
     assert segments(*joined[0]) == parts
+
+
+@given(streams())
+@few
+def test_what_the_host_does_not_take_joined_goes_apart(packets: list[bytes]) -> None:
+    """Nothing is lost or altered or overtaken; each kind is tried once, and that is said once."""
+    world = World("compiled", algorithm="null")
+    core = world.pump.driver.core
+    core.coalesce = True
+    taken: list[bytes] = []
+    refused: list[int] = []
+
+    def take(index: int, header: bytes, packet: bytes) -> int:
+        if header[1]:
+            refused.append(header[1])
+            return errno.EINVAL
+        taken.append(packet)
+        return 0
+
+    core.joined = take
+    sealer = EspSA(IN_SPI, 11, b"", 0, b"", 0, 0, traffic())
+    core.inbound([OuterPacket(world.remote, world.local, sealer.seal(packet)) for packet in packets])
+    assert sorted(taken) == sorted(packets)
+    for flow in {flow_of(packet) for packet in packets}:
+        assert [p for p in taken if flow_of(p) == flow] == [p for p in packets if flow_of(p) == flow]
+    report = world.pump.statistics()
+    assert report["balance"]["delivered"] == len(packets) and not any(report["drops"].values())
+    said = [ident for kind, ident, _ in world.events.take() if kind == REFUSED]
+    assert sorted(said) == sorted({(world.index, kind) for kind in refused})
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("answer", [errno.EINVAL, errno.EIO])
+def test_a_train_that_the_host_does_not_take(version: int, answer: int) -> None:
+    """If nothing were ever refused, the test above would pass too. A device that takes nothing at all is not blamed."""
+    world = World("compiled", algorithm="null")
+    core = world.pump.driver.core
+    core.coalesce = True
+    tried: list[int] = []
+
+    def take(index: int, header: bytes, packet: bytes) -> int:
+        tried.append(header[1])
+        return answer if header[1] or answer == errno.EIO else 0
+
+    core.joined = take
+    upper = tcp(bytes(range(200)) * 5, flags=0x18)
+    whole = ipv4(upper, 6) if version == 4 else ipv6(upper, 6)
+    start = 20 if version == 4 else 40
+    kind = TCPV4 if version == 4 else TCPV6
+    parts = segments(vnet_header(NEEDS_CSUM, kind, start + 20, 100, start, 16), whole)
+    sealer = EspSA(IN_SPI, 11, b"", 0, b"", 0, 0, traffic())
+    for _ in range(2):
+        core.inbound([OuterPacket(world.remote, world.local, sealer.seal(packet)) for packet in parts])
+    alone = [0] * len(parts)
+    refused = [ident for what, ident, _ in world.events.take() if what == REFUSED]
+    report = world.pump.statistics()
+    if answer == errno.EIO:
+        assert tried == [kind, *alone, kind, *alone]
+        assert (refused, report["drops"]["in-tun-error"]) == ([], 2 * len(parts))
+    else:
+        assert tried == [kind, *alone, *alone]
+        assert (refused, report["balance"]["delivered"]) == ([(world.index, kind)], 2 * len(parts))

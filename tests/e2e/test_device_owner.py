@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ipsectools.lab.flow import Counters, tcp_stream
 from ipsectools.lab.host import CHECKOUT, Host, LabError
 from tests.e2e.numbers import stop_ipsecd
-from tests.traffic.scene import CBC_SHA256, INNER, assert_pings, tunnel
+from tests.traffic.scene import CBC_SHA256, INNER, assert_pings, assert_transfers, tunnel
 from tests.traffic.test_crash import kill_ipsecd
 
 if TYPE_CHECKING:
@@ -108,17 +107,6 @@ def older_release(a: Host, b: Host) -> None:
         older.close()
 
 
-def assert_transfers(a: Host, b: Host) -> None:
-    """TCP and UDP both ways and in both families."""
-    for family in INNER:
-        here, there = INNER[family]
-        assert tcp_stream(a, b, there, 300_000)
-        assert tcp_stream(b, a, here, 300_000)
-        with Counters(a, here, b, there, 1000) as counters:
-            counters.run(50)
-            assert counters.forth.complete and counters.back.complete
-
-
 def squat(host: Host, how: str, user: str = SOMEBODY) -> str:
     return host.run(sys.executable, "-I", "-S", SQUATTER, how, "ipsec0", user).output.strip()
 
@@ -169,10 +157,11 @@ def test_another_user_gets_no_device_whatever_ipsecd_does(hosts: Pair) -> None:
 
 
 @pytest.mark.usefixtures("others")
-@pytest.mark.parametrize("spoiled", [False, True])
-def test_a_device_without_an_owner_is_taken_over(hosts: Pair, spoiled: bool) -> None:
+@pytest.mark.parametrize(("spoiled", "core"), [(False, "auto"), (True, "auto"), (True, "python")])
+def test_a_device_without_an_owner_is_taken_over(hosts: Pair, spoiled: bool, core: str) -> None:
     """Also after somebody was in it who left his settings there."""
     a, b = hosts
+    a.environment["IPSECTOOLS_CORE"] = core
     older_release(a, b)
     assert squat(a, "once") == "attached"
     if spoiled:
@@ -223,3 +212,21 @@ def test_a_device_that_is_held_is_said_everywhere_and_comes_back(hosts: Pair) ->
             daemon.until("ipsec0: its device is ours again")
             until_running(a)
             assert_pings(a, b)
+
+
+@pytest.mark.parametrize("core", ["auto", "python"])
+def test_cores_take_turns_on_a_device(hosts: Pair, core: str) -> None:
+    """The compiled one wants super-packets and unfinished checksums, and the plain one must not get them."""
+    a, b = hosts
+    for host in hosts:
+        host.environment["IPSECTOOLS_CORE"] = core
+    tunnel(a, b, CBC_SHA256)
+    for following in ("python", "auto"):
+        if following == core:
+            continue
+        for host in hosts:
+            stop_ipsecd(host)
+            host.environment["IPSECTOOLS_CORE"] = following
+            host.run("setkey", "-D")
+            until_running(host)
+        assert_transfers(a, b)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
+from ipsectools.lab.flow import Counters, tcp_stream
 from ipsectools.lab.ping import ping
 
 if TYPE_CHECKING:
@@ -103,6 +104,17 @@ def assert_pings(a: Host, b: Host) -> None:
         for host, address in ((a, there), (b, here)):
             result = ping(host, address, count=2)
             assert result, (result, *(f"{end.name}: {where_packets_went(end)}" for end in (a, b)))
+
+
+def assert_transfers(a: Host, b: Host) -> None:
+    """TCP and UDP both ways and in both families."""
+    for family in INNER:
+        here, there = INNER[family]
+        assert tcp_stream(a, b, there, 300_000)
+        assert tcp_stream(b, a, here, 300_000)
+        with Counters(a, here, b, there, 1000) as counters:
+            counters.run(50)
+            assert counters.forth.complete and counters.back.complete
 
 
 def where_packets_went(host: Host) -> dict[str, int]:

@@ -36,11 +36,33 @@ static void deliver_alone(worker *w, interface *i, u8 *packet, u32 length, int o
     count_delivered(w, i, 1, write_tun(w, i, pieces, 2), outer_ipv6);
 }
 
+/* Linux does not take what was joined: the parts go as they came, and if that helps, no others are joined for the device.
+ * `head` is the header of the first one as it was. */
+static void deliver_apart(worker *w, flow *f, const u8 *head, int type, int outer_ipv6)
+{
+    interface *i = f->interface;
+    u64 delivered = w->stats.delivered;
+    memcpy(f->packet, head, f->header);
+    deliver_alone(w, i, f->packet, (u32)f->pieces[1].iov_len, outer_ipv6);
+    for (int n = 2; n <= f->count; n++)
+        deliver_alone(w, i, (u8 *)f->pieces[n].iov_base - f->header, f->header + (u32)f->pieces[n].iov_len, outer_ipv6);
+    if (w->stats.delivered != delivered && !(__atomic_fetch_or(&i->refused, 1 << type, __ATOMIC_RELAXED) >> type & 1))
+        w->engine->hooks.event(w->engine, EVENT_REFUSED, (u64)i->index << 8 | (u64)type, 0, 0);
+}
+
+static int gso_type(int version, int is_tcp)
+{
+    return !is_tcp ? GSO_UDP_L4 : version == 4 ? GSO_TCPV4 : GSO_TCPV6;
+}
+
 static void close_flow(worker *w, flow *f, int outer_ipv6)
 {
     vnet_header vnet = {0};
-    u8 *ip = f->packet, *upper = ip + f->transport;
+    u8 *ip = f->packet, *upper = ip + f->transport, head[LONGEST_HEADER];
     if (f->count > 1) {
+        memcpy(head, ip, f->header);
+        if (f->is_tcp)
+            head[f->transport + 13] &= (u8)~TCP_PSH; /* which came from the last one: nothing is joined to a pushed one */
         if (f->version == 4) {
             put16(ip + 2, f->total);
             ip[10] = ip[11] = 0;
@@ -54,7 +76,7 @@ static void close_flow(worker *w, flow *f, int outer_ipv6)
         if (!f->is_tcp)
             put16(upper + 4, length);
         vnet.flags = VNET_NEEDS_CSUM;
-        vnet.gso_type = !f->is_tcp ? GSO_UDP_L4 : f->version == 4 ? GSO_TCPV4 : GSO_TCPV6;
+        vnet.gso_type = (u8)gso_type(f->version, f->is_tcp);
         vnet.hdr_len = (u16)f->header;
         vnet.gso_size = (u16)f->size;
         vnet.csum_start = (u16)f->transport;
@@ -62,7 +84,11 @@ static void close_flow(worker *w, flow *f, int outer_ipv6)
     }
     f->pieces[0].iov_base = &vnet;
     f->pieces[0].iov_len = VNET;
-    count_delivered(w, f->interface, f->count, write_tun(w, f->interface, f->pieces, f->count + 1), outer_ipv6);
+    int error = write_tun(w, f->interface, f->pieces, f->count + 1);
+    if (error && error != EAGAIN && error != ENOBUFS && f->count > 1)
+        deliver_apart(w, f, head, vnet.gso_type, outer_ipv6);
+    else
+        count_delivered(w, f->interface, f->count, error, outer_ipv6);
     f->count = 0;
 }
 
@@ -163,6 +189,8 @@ static void deliver(worker *w, interface *i, u8 *ip, u32 length, int outer_ipv6)
         return;
     }
     parse_inner(ip, length, i->uso, &p);
+    if (__atomic_load_n(&i->refused, __ATOMIC_RELAXED) >> gso_type(p.version, p.is_tcp) & 1)
+        p.joinable = 0;
     if (!p.ported) {
         flush_flows(w, outer_ipv6);
         deliver_alone(w, i, ip, length, outer_ipv6);

@@ -29,7 +29,7 @@ enum {
     PATIENCE_MS = 1000,      /* how long packets wait when an SA's reserved numbers ran out */
 };
 
-enum event { EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED };
+enum event { EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED, EVENT_REFUSED };
 
 /* A sealed packet that waits to be sent. */
 typedef struct outgoing {

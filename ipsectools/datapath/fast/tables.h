@@ -21,6 +21,7 @@ typedef struct endpoint {
 typedef struct interface {
     struct interface *next;
     int index, fd, vnet, uso; /* fd: the TUN device; vnet: with virtio_net_hdr; uso: takes UDP super-packets */
+    int refused; /* GSO types (bits) of joined packets that Linux would not take from this device */
     int up, running, monitor, has_tunnel;
     u32 fib;
     sa *outbound;
