@@ -57,6 +57,9 @@ def run(program: str, arguments: list[str]) -> NoReturn:
     except OSError as error:  # standard output is full or gone
         sys.stderr.write(f"{program}: {error.strerror or error}\n")
         status = 1
+    limits = sys.modules.get("ipsectools.daemon.limits")
+    if limits is not None and limits.advice:
+        sys.stderr.write(f"{program}: {limits.advice}\n")
     sys.stderr.flush()
     os._exit(status)
 

@@ -11,7 +11,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ipsectools"
 
-FRONT_END = {"errno", "commands.bsdgetopt", "commands.hosttool", "pfkey", "daemon.client", "daemon.manage"}
+FRONT_END = {
+    "errno",
+    "commands.bsdgetopt",
+    "commands.hosttool",
+    "pfkey",
+    "daemon.client",
+    "daemon.limits",
+    "daemon.manage",
+}
 
 ALLOWED = {
     "errno": set(),

@@ -3,7 +3,8 @@
 `open_control` and `open_pfkey` give the kernel's two doors. If an ipsecd owns the state directory they lead there; if
 nobody does, the command becomes the owner for as long as it needs and opens the kernel in its own process (`embedded`),
 or starts ipsecd first. ipsecd is needed on a host where packets flow as soon as there is an ipsec interface, for every
-change (so no command ever imports what changes Linux), and for whoever waits for input or messages.
+change (so no command ever imports what changes Linux), and for whoever waits for input or messages. Where packets
+cannot flow see `limits`.
 
 Every command runs through here: nothing is imported that costs time (see `tests/test_imports.py`).
 """
@@ -19,7 +20,7 @@ from time import monotonic, sleep
 
 from ipsectools.daemon.doors import DUMP_MESSAGES, READING_MESSAGES, READING_OPS
 from ipsectools.daemon.doors import ClientError as ClientError
-from ipsectools.errno import from_host
+from ipsectools.errno import EPERM, KernelError, from_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +72,41 @@ def state_directory() -> str:
         raise ClientError(str(error)) from None
 
 
+def usable_directory() -> str:
+    """The state directory; empty for a process that can have none, and only look at the machine. Raises ClientError.
+
+    Without the right to have one, one with an ipsecd is used: this user may have started it when he had the right.
+    """
+    from ipsectools.daemon import limits
+    from ipsectools.host import missing
+    from ipsectools.kernel import statedir
+
+    if limits.is_outsider():
+        directory = statedir.existing()
+        return directory if directory and _status(directory) is not None else ""
+    try:
+        return state_directory()
+    except ClientError:
+        if missing() is None:
+            raise
+        return ""
+
+
+def _status(directory: str) -> dict[str, Any] | None:
+    """What the ipsecd there says about itself, None if there is none."""
+    connection = connect(directory, "control", _socket.SOCK_STREAM)
+    if connection is None:
+        return None
+    door = ControlDoor(directory, connection)
+    try:
+        found: dict[str, Any] = door.call("IPSECDSTATUS")
+        return found
+    except Gone:
+        return None
+    finally:
+        door.close()
+
+
 def socket_path(directory: str, name: str) -> tuple[str, int]:
     """A path of the socket that fits into a socket address, and a descriptor to close after use (-1: none)."""
     path = f"{directory}/{name}"
@@ -116,7 +152,8 @@ _ours: EmbeddedKernel | None = None
 def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -> _socket.socket | EmbeddedKernel:
     """A connection to the owner of the state directory, or the kernel itself if this process may own it.
 
-    `served` demands ipsecd; `changing` says that the first request changes something.
+    `served` demands ipsecd; `changing` says that the first request changes something. Without a `directory` it is a
+    kernel without a past, to look at the machine.
     """
     global _ours
     if _ours is not None and not _ours.closed and _ours.directory == directory:
@@ -125,6 +162,11 @@ def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -
             _ours.users += 1
             return _ours
         _ours.shut()
+    if not directory:
+        from ipsectools.daemon.embedded import EmbeddedKernel
+
+        _ours = EmbeddedKernel("", None)
+        return _ours
     connection = connect(directory, name, kind)
     if connection is not None:
         return connection
@@ -139,7 +181,7 @@ def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -
         if lock is not None:
             try:
                 # Between the two looks an ipsecd may have come and gone; the lock is what counts.
-                if not served and _may_embed(directory, changing):
+                if not served and _may_embed(directory, name, changing):
                     from ipsectools.daemon.embedded import EmbeddedKernel
 
                     embedded, lock = lock, None
@@ -158,7 +200,8 @@ def attach(directory: str, name: str, kind: int, served: bool, changing: bool) -
             return connection
 
 
-def _may_embed(directory: str, changing: bool) -> bool:
+def _may_embed(directory: str, name: str, changing: bool) -> bool:
+    from ipsectools.host import HostError, is_simulated, may_protect, missing
     from ipsectools.kernel import statedir
 
     try:
@@ -166,10 +209,11 @@ def _may_embed(directory: str, changing: bool) -> bool:
             return False
     except OSError:
         pass
-    from ipsectools.host import HostError, packets_can_flow
-
     try:
-        return not packets_can_flow() or not (changing or statedir.has_ipsec_interfaces(directory))
+        if is_simulated() or not (changing or statedir.has_ipsec_interfaces(directory)):
+            return True
+        # Where packets cannot flow ipsecd could do no more than we, who can say what is missing.
+        return missing() is not None if name == "control" else not may_protect()
     except HostError as error:
         raise ClientError(str(error)) from None
 
@@ -204,15 +248,44 @@ class ControlDoor:
             if self._embedded is None and self._socket is None:
                 self._attach(changing)
             if self._embedded is not None:
+                if self._embedded.is_limited:
+                    self._check_limits(op, changing)
                 return self._embedded.control(op, args)
             try:
                 return self._request(op, args)
+            except KernelError as error:
+                if error.errno != EPERM or not self._may_try_again():
+                    raise
             except Disconnected as lost:
                 self.close()
                 if self._only:
                     raise Gone("ipsecd has ended") from None
                 if changing and not lost.unread:
                     raise ClientError(f"ipsecd ended during the request {op}") from None
+
+    def _check_limits(self, op: str, changing: bool) -> None:
+        from ipsectools.daemon import limits
+
+        if changing:
+            raise limits.refusal()
+        if not self._directory:
+            limits.check_secret(op)
+
+    def _may_try_again(self) -> bool:
+        """After EPERM: whether ipsecd ends now, as it started without a right that this process has.
+
+        Raises what `limits.refusal` gives if this process has not got it either.
+        """
+        if self._only or self._request("IPSECDSTATUS", {}).get("may_change", True):
+            return False
+        from ipsectools.daemon import limits
+        from ipsectools.host import missing
+
+        if missing() is not None:
+            raise limits.refusal()
+        self._request("IPSECDSTOP", {})
+        self.close()
+        return True
 
     def _attach(self, changing: bool) -> None:
         owner = attach(self._directory, "control", _socket.SOCK_STREAM, False, changing)
@@ -272,12 +345,23 @@ class PfkeyConnection:
     `send_ahead` does not wait: ipsecd works on a request while the next ones are made. Each is ended by one `finish`.
     """
 
-    __slots__ = ("_ahead", "_directory", "_embedded", "_inbox", "_receive_buffer", "_results", "_served", "_socket")
+    __slots__ = (
+        "_ahead",
+        "_directory",
+        "_embedded",
+        "_inbox",
+        "_may_protect",
+        "_receive_buffer",
+        "_results",
+        "_served",
+        "_socket",
+    )
 
     def __init__(self, directory: str, receive_buffer: int, served: bool) -> None:
         self._directory = directory
         self._receive_buffer = receive_buffer
         self._served = served
+        self._may_protect = False  # that SAs have an effect here has been found out
         self._socket: _socket.socket | None = None
         self._embedded: EmbeddedPfkey | None = None
         self._inbox: deque[bytes] = deque()
@@ -302,6 +386,8 @@ class PfkeyConnection:
         """
         kind = message[1] if len(message) > 1 else 0
         changing = kind not in READING_MESSAGES
+        if changing and not self._may_protect:
+            self._check_effect(kind)
         if self._embedded is not None and not self._embedded.usable(changing):
             self._close_embedded()
         if self._socket is None and self._embedded is None:
@@ -328,6 +414,19 @@ class PfkeyConnection:
             while self._ahead:
                 self._wait_for_result()
             self._results.append(from_host(90))
+
+    def _check_effect(self, kind: int) -> None:
+        from ipsectools.pfkey.constants import MAKE_NOTHING
+
+        if kind in MAKE_NOTHING:
+            return
+        from ipsectools.host import may_protect
+
+        if not may_protect() and not (_status(self._directory) or {}).get("may_protect", False):
+            from ipsectools.daemon import limits
+
+            raise limits.refused_socket()
+        self._may_protect = True
 
     def finish(self) -> int:
         """What `send` gives, of the oldest request sent ahead. Its replies are there then. Raises ClientError."""
@@ -453,7 +552,7 @@ class PfkeyConnection:
 
 def open_control() -> ControlDoor:
     """The control door of this process's emulated kernel. Raises ClientError."""
-    return ControlDoor(state_directory())
+    return ControlDoor(usable_directory())
 
 
 def open_pfkey(receive_buffer: int = DEFAULT_RECEIVE_BUFFER, *, served: bool = False) -> PfkeyConnection:
@@ -462,7 +561,12 @@ def open_pfkey(receive_buffer: int = DEFAULT_RECEIVE_BUFFER, *, served: bool = F
     `served`: connect to an ipsecd (started if need be), as whoever waits for input or for messages must. The messages
     of others are lost while more than `receive_buffer` bytes are waiting to be received.
     """
+    directory = usable_directory()
+    if not directory:
+        from ipsectools.daemon import limits
+
+        raise limits.refused_socket()
     from ipsectools.daemon import secrecy
 
     secrecy.guard_memory()
-    return PfkeyConnection(state_directory(), receive_buffer, served)
+    return PfkeyConnection(directory, receive_buffer, served)

@@ -8,7 +8,7 @@ from time import time
 from ipsectools.daemon import secrecy
 from ipsectools.daemon.doors import READING_MESSAGES, ClientError
 from ipsectools.errno import KernelError
-from ipsectools.host import HostError, find_host
+from ipsectools.host import HostError, find_host, look
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.kernel import Kernel
 from ipsectools.kernel.statedir import STATE_FILE
@@ -27,34 +27,41 @@ class EmbeddedKernel:
     they come only to read then: they open it again, or connect to the ipsecd that has taken over.
     """
 
-    __slots__ = ("_host", "_kernel", "_lock", "closed", "directory", "may_change", "users")
+    __slots__ = ("_host", "_kernel", "_lock", "closed", "directory", "is_limited", "may_change", "users")
 
-    def __init__(self, directory: str, lock: Ownership) -> None:
-        """Raises ClientError if the state cannot be used; the lock is released then."""
+    def __init__(self, directory: str, lock: Ownership | None) -> None:
+        """Without a directory and its lock, a kernel without a past that shows the machine as it is.
+
+        Raises ClientError if the state cannot be used; the lock is released then.
+        """
         try:
             secrecy.guard_memory()
-            lock.sign("command")
-            self._host = find_host()
-            self._kernel = Kernel(f"{directory}/{STATE_FILE}", self._host, time(), moves_traffic=False)
+            if lock is not None:
+                lock.sign("command")
+            self._host = find_host() if lock is not None else look()
+            path = f"{directory}/{STATE_FILE}" if lock is not None else None
+            self._kernel = Kernel(path, self._host, time(), moves_traffic=False)
             self._kernel.tick(time())
         except (StateError, HostError) as error:
-            lock.release()
+            _release(lock)
             raise ClientError(str(error)) from None
         except KernelError as error:
-            lock.release()
+            _release(lock)
             raise ClientError(f"{directory}: {error}") from None
         except OSError as error:
-            lock.release()
+            _release(lock)
             raise ClientError(f"{error.filename or directory}: {error.strerror}") from None
         except BaseException:
-            lock.release()
+            _release(lock)
             raise
         self._lock = lock
         self.directory = directory
         self.users = 1
         self.closed = False
-        self.may_change = not self._host.live
+        self.may_change = not self._host.live or not self._host.may_protect
         """False on a host where packets flow: changes are ipsecd's."""
+        self.is_limited = not self._host.may_change
+        """Interfaces are only looked at."""
 
     def control(self, op: str, args: dict[str, Any]) -> Any:
         """One control request. Raises KernelError."""
@@ -83,7 +90,12 @@ class EmbeddedKernel:
             self._kernel.close(clean=True)
             self._host.close()
         finally:
-            self._lock.release()
+            _release(self._lock)
+
+
+def _release(lock: Ownership | None) -> None:
+    if lock is not None:
+        lock.release()
 
 
 class EmbeddedPfkey:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ipsectools.daemon.client import ClientError, state_directory
+from ipsectools.daemon.client import ClientError, state_directory, usable_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,13 +39,16 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
+    from ipsectools.daemon import limits
+
     options = _parse(arguments)
     try:
+        if options.what != "serve":
+            directory = options.directory or usable_directory()
+            return (_show_status if options.what == "status" else _stop)(directory)
+        if options.ready < 0:
+            limits.check_start()  # a command that starts it knows what can be done here
         directory = options.directory or state_directory()
-        if options.what == "status":
-            return _show_status(directory)
-        if options.what == "stop":
-            return _stop(directory)
         if not options.foreground:
             return _start_in_background(directory, options)
         return _serve(directory, options)
@@ -144,15 +147,17 @@ def _start_in_background(directory: str, options: Options) -> int:
 
 def _show_status(directory: str) -> int:
     """Prints what the running ipsecd says; status 3 (as init scripts have it) if there is none."""
-    from ipsectools.daemon import manage
+    from ipsectools.daemon import limits, manage
 
     found = manage.status(directory)
     if found is None:
-        sys.stdout.write(f"ipsecd is not running ({directory})\n")
+        if manage.is_served_for_others():
+            raise limits.refused_socket()
+        sys.stdout.write("ipsecd is not running" + (f" ({directory})" if directory else "") + "\n")
         return 3
     sys.stdout.write(
         f"ipsecd {found['version']} is running, process {found['pid']}, for {found['uptime']} s\n"
-        f"state: {found['directory']} ({'live' if found['live'] else 'simulated'})\n"
+        f"state: {found['directory']} ({found['kind']})\n"
         f"ipsec interfaces: {found['interfaces']}\n"
         f"clients: {found['clients']}\n"
     )

@@ -6,7 +6,8 @@ import _socket
 from contextlib import suppress
 from time import monotonic, sleep
 
-from ipsectools.daemon import autostart, client, ownership
+from ipsectools.daemon import autostart, client, limits, ownership
+from ipsectools.kernel import statedir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def _door(directory: str) -> client.ControlDoor | None:
+    if not directory:
+        return None
     connection = client.connect(directory, "control", _socket.SOCK_STREAM)
     return None if connection is None else client.ControlDoor(directory, connection)
 
 
 def ask(op: str, directory: str | None = None) -> Any:
     """The answer of a running ipsecd, None if none serves. Raises ClientError and KernelError."""
-    door = _door(directory or client.state_directory())
+    door = _door(directory or client.usable_directory())
     if door is None:
         return None
     try:
@@ -37,8 +40,17 @@ def status(directory: str | None = None) -> dict[str, Any] | None:
     return value
 
 
+def is_served_for_others() -> bool:
+    """Whether this process can have no kernel, but root's ipsecd serves here. Raises ClientError."""
+    return not client.usable_directory() and statedir.is_served_by_root()
+
+
 def start(directory: str | None = None) -> None:
-    """Returns when an ipsecd serves the state directory, started now if there was none. Raises ClientError."""
+    """Returns when an ipsecd serves the state directory, started now if there was none.
+
+    Raises ClientError, also where it could not do its work.
+    """
+    limits.check_start()
     directory = directory or client.state_directory()
     try:
         autostart.start(directory, client.PATIENCE)
@@ -48,7 +60,7 @@ def start(directory: str | None = None) -> None:
 
 def stop(directory: str | None = None) -> bool:
     """Ends the ipsecd of the state directory and waits for that; False if there is none. Raises ClientError."""
-    directory = directory or client.state_directory()
+    directory = directory or client.usable_directory()
     door = _door(directory)
     if door is None:
         return False

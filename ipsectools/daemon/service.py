@@ -89,7 +89,7 @@ class Service:
         if refused:
             log.info(f"not possible here: {', '.join(refused)}")
         self._notifier.send("READY=1", f"STATUS={self._summary()}")
-        log.notice(f"serving {directory} ({'live' if self.host.live else 'simulated'})")
+        log.notice(f"serving {directory} ({self._kind()})")
 
     def _find_host(self) -> Host:
         try:
@@ -99,15 +99,23 @@ class Service:
 
     def _open_kernel(self) -> Kernel:
         try:
-            kernel = Kernel(f"{self.directory}/{STATE_FILE}", self.host, time(), moves_traffic=self.host.live)
+            kernel = Kernel(f"{self.directory}/{STATE_FILE}", self.host, time(), moves_traffic=self._moves_packets())
             for descriptor in self.host.watch(self._host_changed):
                 self._loop.add(descriptor, self._host_event)
         except (KernelError, StateError) as error:
             raise CannotServe(str(error)) from None
         return kernel
 
-    def _make_forwarder(self) -> None:
+    def _moves_packets(self) -> bool:
+        return self.host.live and self.host.may_protect
+
+    def _kind(self) -> str:
         if not self.host.live:
+            return "simulated"
+        return "live" if self.host.may_change else "nothing can be changed here"
+
+    def _make_forwarder(self) -> None:
+        if not self._moves_packets():
             return  # nothing routes packets into a simulated interface
         from ipsectools.daemon.forwarding import Forwarder
 
@@ -226,6 +234,9 @@ class Service:
             "version": __version__,
             "directory": self.directory,
             "live": self.host.live,
+            "kind": self._kind(),
+            "may_change": self.host.may_change,
+            "may_protect": self.host.may_protect,
             "uptime": int(monotonic() - self._started),
             "core": self.forwarder.pump.core_name if self.forwarder is not None else None,
             "interfaces": self._interface_count(),
@@ -235,7 +246,7 @@ class Service:
 
     def _summary(self) -> str:
         count = self._interface_count()
-        return f"{count} ipsec interface{'' if count == 1 else 's'}, {'live' if self.host.live else 'simulated'}"
+        return f"{count} ipsec interface{'' if count == 1 else 's'}, {self._kind()}"
 
 
 def _own(directory: str) -> ownership.Ownership:

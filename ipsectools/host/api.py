@@ -278,7 +278,13 @@ class Host(Protocol):
     """
 
     live: bool
-    """True if packets can flow: real devices, real sockets."""
+    """True if it is a real machine: real devices, real sockets."""
+
+    may_change: bool
+    """False of a real machine that this process may only look at: each change fails with EPERM."""
+
+    may_protect: bool
+    """False of a real machine on which ESP can be neither sent nor received, so that no SA could have an effect."""
 
     tables: Mapping[str, Sequence[str]]
     """Rows this host wants kept in the kernel's state file: table name -> SQL columns, the key first. Empty if live."""

@@ -9,7 +9,7 @@ listing them all.
 
 from __future__ import annotations
 
-from ipsectools.errno import KernelError
+from ipsectools.errno import EPERM, KernelError
 from ipsectools.kernel import control
 from ipsectools.kernel.addresses import inet6, routes
 from ipsectools.kernel.errors import StateError
@@ -21,6 +21,7 @@ from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.state import KernelState
 from ipsectools.kernel.store import Store, Table
 from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
+from ipsectools.pfkey.constants import MAKE_NOTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class Kernel(KernelState):
         """
         self.host.process_events()
         with self.request(now):
-            return control.perform(self, op, args, privileged)
+            return control.perform(self, op, args, privileged and self.host.may_change)
 
     def open_pfkey(
         self, deliver: Callable[[bytes], bool], deliver_stream: Callable[[Iterator[bytes]], None] | None = None
@@ -243,6 +244,8 @@ class PfkeySocket:
 
     def send(self, message: bytes, now: float) -> int:
         """One message; 0, or FreeBSD's errno if the write itself fails. Replies have gone to `deliver` by then."""
+        if self._is_pretence(message):
+            return EPERM
         try:
             with self._kernel.request(now):
                 errno = self._socket.send(message, now)
@@ -257,6 +260,8 @@ class PfkeySocket:
         messages that change the socket itself, which no rollback takes back.
         """
         kernel = self._kernel
+        if any(map(self._is_pretence, messages)):
+            return False
         delivery = kernel.engine.delivery
         results = []
         kernel.now = now
@@ -279,6 +284,10 @@ class PfkeySocket:
             for errno, outbox in results:
                 answered(errno or delivery.give(self._socket, outbox))
         return True
+
+    def _is_pretence(self, message: bytes) -> bool:
+        """Whether it would make what cannot have an effect on this host."""
+        return not self._kernel.host.may_protect and (len(message) < 2 or message[1] not in MAKE_NOTHING)
 
     def close(self) -> None:
         self._socket.close()

@@ -1,20 +1,24 @@
 """The state directory: which one it is, and that it is ours.
 
 `$IPSECTOOLS_STATE` if set; for root the directory of this network namespace under /run/ipsectools (a network namespace
-is FreeBSD's vnet: each has its own kernel); else `$XDG_RUNTIME_DIR/ipsectools`. Every command comes through here: keep
-its imports light.
+is FreeBSD's vnet: each has its own kernel); else `ipsectools` in the user's own directory for such things. A simulated
+host has its own in there, `simulated`, unless the directory itself is that of a simulated host: those of before keep
+their place. Every command comes through here: keep its imports light.
 """
 
 from __future__ import annotations
 
 import os
 
+from ipsectools.host import VARIABLE as HOST_VARIABLE
+from ipsectools.host import HostError, is_simulated
 from ipsectools.kernel.errors import StateError, check_directory
 
 VARIABLE = "IPSECTOOLS_STATE"
 ROOT = "/run/ipsectools"
 STATE_FILE = "state.db"
 _SO_NETNS_COOKIE = 71  # since Linux 5.14
+_SIMULATION = b"CREATE TABLE simulated_link"
 
 
 def choose() -> str:
@@ -22,12 +26,23 @@ def choose() -> str:
     wanted = os.environ.get(VARIABLE, "")
     if wanted:
         return os.path.abspath(wanted)
-    if os.geteuid() == 0:
+    usual = usual_place()
+    return f"{usual}/simulated" if _is_simulated() and _SIMULATION not in _schema(usual) else usual
+
+
+def usual_place() -> str:
+    """The state directory of this process, and in it that of its simulated host, if nothing else is asked for."""
+    user = os.geteuid()
+    if user == 0:
         return f"{ROOT}/{namespace_name()}"
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not os.path.isabs(runtime):
-        raise StateError(f"no place for the state: neither {VARIABLE} nor XDG_RUNTIME_DIR is set")
-    return f"{runtime}/ipsectools"
+    # After su(1) the variable may be another user's; under cron(8) there is none.
+    for runtime in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{user}"):
+        try:
+            if os.path.isabs(runtime) and os.stat(runtime).st_uid == user:
+                return f"{runtime}/ipsectools"
+        except OSError:
+            continue
+    return f"/tmp/ipsectools-{user}"
 
 
 def namespace_name() -> str:
@@ -46,15 +61,73 @@ def namespace_name() -> str:
 
 
 def prepare() -> str:
-    """The state directory, made if it is missing, checked to be ours alone. Raises StateError."""
+    """The state directory, made if it is missing, checked to be ours alone and of our kind of host.
+
+    Raises StateError.
+    """
     path = choose()
     try:
-        if os.path.dirname(path) == ROOT:
-            _make(ROOT)
+        if not os.environ.get(VARIABLE, ""):
+            for above in (ROOT, usual_place()):
+                if path.startswith(above + "/"):
+                    _make(above)
         _make(path)
     except OSError as error:
         raise StateError(f"{error.filename or path}: {error.strerror}") from None
+    _check_kind(path)
     return path
+
+
+def existing() -> str:
+    """The state directory if it is there, ours alone, and of our kind of host; else empty. Makes nothing."""
+    try:
+        path = choose()
+        check_directory(path)
+        _check_kind(path)
+    except (OSError, StateError):
+        return ""
+    return path
+
+
+def _is_simulated() -> bool:
+    try:
+        return is_simulated()
+    except HostError as error:
+        raise StateError(str(error)) from None
+
+
+def _check_kind(path: str) -> None:
+    """Raises StateError if the state is that of the other kind of host."""
+    if not _is_simulated():
+        if is_of_simulation(path):
+            raise StateError(f"{path}: the state of a simulated host, which {HOST_VARIABLE}=simulated opens")
+    elif (schema := _schema(path)) and _SIMULATION not in schema:
+        raise StateError(f"{path}: the state of a real host, not of a simulated one")
+
+
+def _schema(directory: str) -> bytes:
+    """The part of the state file there in which the names of its tables are; empty if there is no state file."""
+    try:
+        # Not by SQLite: that takes time, and the owner does not let it look.
+        with open(f"{directory}/{STATE_FILE}", "rb", buffering=0) as file:
+            schema = file.read(1 << 16)
+    except OSError:
+        return b""
+    return schema if schema.startswith(b"SQLite format 3\0") and b"CREATE TABLE interface" in schema else b""
+
+
+def is_of_simulation(directory: str) -> bool:
+    """Whether the state there is that of a simulated host. Costs time if it is, or was."""
+    if _SIMULATION not in _schema(directory):
+        return False
+    from ipsectools.kernel.store import peek
+
+    try:
+        # A real host that took it over (older releases did that) forgot the interfaces that it did not have.
+        strange = "SELECT 1 FROM simulated_link WHERE name NOT IN (SELECT name FROM interface) LIMIT 1"
+        return peek(f"{directory}/{STATE_FILE}", strange) is None
+    except StateError:
+        return True
 
 
 def _make(path: str) -> None:
@@ -82,3 +155,18 @@ def has_ipsec_interfaces(directory: str) -> bool:
         return peek(path, "SELECT 1 FROM interface WHERE cloner = 'ipsec' LIMIT 1") is not None
     except StateError:
         return False
+
+
+def is_served_by_root() -> bool:
+    """Whether root's ipsecd serves this network namespace, which everybody may know: unix(7) sockets have names."""
+    wanted = f" {ROOT}/{namespace_name()}/control"
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+            return any(line.rstrip("\n").endswith(wanted) for line in file)
+    except OSError:
+        return False
+
+
+def may_be_hidden() -> bool:
+    """Whether there may be a kernel of root's here, into which this process cannot look."""
+    return os.path.lexists(ROOT) and not os.access(ROOT, os.X_OK)

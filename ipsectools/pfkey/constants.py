@@ -38,6 +38,23 @@ SADB_X_SPDEXPIRE = 21
 SADB_X_SPDDELETE2 = 22
 SADB_MAX = 22
 
+MAKE_NOTHING = frozenset(
+    [
+        SADB_DELETE,
+        SADB_GET,
+        SADB_REGISTER,
+        SADB_FLUSH,
+        SADB_DUMP,
+        SADB_X_PROMISC,
+        SADB_X_SPDDELETE,
+        SADB_X_SPDGET,
+        SADB_X_SPDDUMP,
+        SADB_X_SPDFLUSH,
+        SADB_X_SPDDELETE2,
+    ]
+)
+"""Messages of a program that make nothing that packets would have to obey."""
+
 # extensions
 EXT_RESERVED = 0
 EXT_SA = 1

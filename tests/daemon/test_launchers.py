@@ -3,9 +3,6 @@
 import os
 import shutil
 import subprocess
-import tempfile
-
-import pytest
 
 from .state import PATIENCE, ROOT
 
@@ -113,26 +110,3 @@ def test_a_full_disk_is_an_error(state):
             check=False,
         )
     assert (process.returncode, process.stderr) == (1, b"ifconfig: No space left on device\n")
-
-
-def test_an_ordinary_user_has_a_simulated_host():
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to become an ordinary user")
-    home = tempfile.mkdtemp(prefix="ipsectools-")  # pytest's directories are root's alone
-    try:
-        os.chown(home, 65534, 65534)
-        nobody = {"user": 65534, "group": 65534, "extra_groups": [], "cwd": "/"}
-        environment = {"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": home}
-        if run("cat", ROOT / "ipsectools/launch.py", **nobody).returncode != 0:
-            pytest.skip("the checkout is not readable for others")
-        result = run(ROOT / "bin/ifconfig", "ipsec", "create", env=environment, **nobody)
-        assert (result.returncode, result.stdout, result.stderr) == (0, "ipsec0\n", "")
-        result = run(ROOT / "bin/ifconfig", "-l", env=environment, **nobody)
-        assert sorted(result.stdout.split()) == ["em0", "ipsec0", "lo0"]
-        assert os.stat(f"{home}/ipsectools").st_mode & 0o777 == 0o700
-        del environment["XDG_RUNTIME_DIR"]
-        result = run(ROOT / "bin/ifconfig", "-l", env=environment, **nobody)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert result.stderr.startswith("ifconfig: ") and result.stderr.count("\n") == 1
-    finally:
-        shutil.rmtree(home)

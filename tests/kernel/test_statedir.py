@@ -13,11 +13,12 @@ from ipsectools.kernel import statedir
 from ipsectools.kernel.errors import StateError
 
 from .driver import Driver
+from .linux_like import LinuxLike
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IPSECTOOLS_STATE", "XDG_RUNTIME_DIR"):
+    for name in ("IPSECTOOLS_STATE", "IPSECTOOLS_HOST", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -36,15 +37,35 @@ def test_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert statedir.prepare() == f"{tmp_path}/state"
 
 
-def test_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(StateError, match="no place for the state"):
-        statedir.choose()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
-    assert statedir.choose() == "/run/user/1000/ipsectools"
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
-    with pytest.raises(StateError):
-        statedir.choose()
+def test_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without a directory of his own for such things an ordinary user has one in /tmp."""
+    user = os.geteuid() or 12345
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    fallback = f"/run/user/{user}/ipsectools" if os.path.isdir(f"/run/user/{user}") else f"/tmp/ipsectools-{user}"
+    for useless in ("", "relative", "/proc", str(tmp_path / "missing")):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", useless)
+        assert statedir.choose() == fallback
+    os.chown(tmp_path, user, -1)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert statedir.choose() == f"{tmp_path}/ipsectools"
+    monkeypatch.setenv("IPSECTOOLS_HOST", "simulated")
+    assert statedir.choose() == f"{tmp_path}/ipsectools/simulated"
+
+
+def test_each_kind_of_host_opens_its_own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("IPSECTOOLS_STATE", str(tmp_path))
+    tmp_path.chmod(0o700)
+    for host, kind in ((None, "simulated"), (LinuxLike(), "linux")):
+        Driver(f"{tmp_path}/state.db", host=host).kernel.close()
+        assert statedir.is_of_simulation(str(tmp_path)) == (kind == "simulated")
+        other = "linux" if kind == "simulated" else "simulated"
+        monkeypatch.setenv("IPSECTOOLS_HOST", kind)
+        assert statedir.prepare() == statedir.existing() == str(tmp_path)
+        monkeypatch.setenv("IPSECTOOLS_HOST", other)
+        assert statedir.existing() == ""
+        with pytest.raises(StateError, match="the state of a"):
+            statedir.prepare()
+        os.unlink(tmp_path / "state.db")
 
 
 def test_root(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def _python() -> Iterator[Finding]:
 def _packets() -> Iterator[Finding]:
     import socket
 
-    from ipsectools.host import VARIABLE, HostError, packets_can_flow
+    from ipsectools.host import VARIABLE, HostError, is_simulated, missing
     from ipsectools.host.linux import detect, rtnetlink
 
     try:
@@ -86,12 +86,17 @@ def _packets() -> Iterator[Finding]:
         yield MISSING, "CAP_NET_ADMIN: interfaces cannot be made", privilege + "NET_ADMIN"
     forced = f" ({VARIABLE} says so)" if os.environ.get(VARIABLE) else ""
     try:
-        if packets_can_flow():
-            yield OK, f"live: packets flow{forced}", ""
-        elif forced:
+        if is_simulated():
             yield NOTE, f"simulated: everything but packets works{forced}", f"unset {VARIABLE}"
+        elif (lacking := missing()) is None:
+            yield OK, f"live: packets flow{forced}", ""
         else:
-            yield NOTE, f"simulated: everything but packets works, for want of {detect.missing()}", ""
+            text = f"no packets flow for want of {lacking}: interfaces are shown, changes are refused"
+            yield (
+                NOTE,
+                text,
+                f"`ipsectools shell --lab' (real packets), or {VARIABLE}=simulated (everything but packets)",
+            )
     except HostError as error:
         yield MISSING, str(error), f"unset {VARIABLE}"
 
@@ -107,7 +112,32 @@ def _namespace() -> Iterator[Finding]:
     yield OK, f"network namespace {namespace_name()} ({where}): it has a kernel of its own", ""
 
 
+def _left_simulations() -> Iterator[Finding]:
+    """Of those who do not ask for one, but did, or whose earlier release gave them one unasked."""
+    from ipsectools.host import VARIABLE
+    from ipsectools.kernel import statedir
+
+    if os.environ.get(VARIABLE) == "simulated":
+        return
+    usual = statedir.usual_place()
+    for place in (usual, f"{usual}/simulated"):
+        if statedir.is_of_simulation(place):
+            yield NOTE, f"{place} holds a simulated host", f"{VARIABLE}=simulated opens it, rm -r {place} removes it"
+
+
 def _state() -> Iterator[Finding]:
+    from ipsectools.daemon import limits
+    from ipsectools.host import is_simulated
+    from ipsectools.kernel import statedir
+
+    yield from _left_simulations()
+    try:
+        if limits.is_outsider() and not client.usable_directory():
+            others = ", and its ipsecd is running" if statedir.is_served_by_root() else ""
+            yield OK, f"no state of this user's: the kernel of this machine is root's{others}", ""
+            return
+    except client.ClientError:
+        pass  # said already
     try:
         directory = client.state_directory()
     except client.ClientError as error:
@@ -131,15 +161,20 @@ def _state() -> Iterator[Finding]:
         trouble = _state_file_trouble(directory)
         if trouble:
             yield MISSING, trouble, "move it away (what it holds is lost) and use new keys"
+        elif not is_simulated() and statedir.has_ipsec_interfaces(directory):
+            yield MISSING, "ipsecd is not running, so that nothing passes the ipsec interfaces", "ipsecd"
         else:
             yield OK, "ipsecd is not running; it starts when it is needed", ""
     elif found["version"] != __version__:
         text = f"ipsecd {found['version']} is running (process {found['pid']}), this is {__version__}"
         yield MISSING, text, "ipsecd --stop; no SA is lost"
     else:
-        kind = "live" if found["live"] else "simulated"
         counts = f"{found['interfaces']} ipsec interfaces, {found['clients']} clients"
-        yield OK, f"ipsecd {found['version']} is running (process {found['pid']}, {kind}, {counts})", ""
+        text = f"ipsecd {found['version']} is running (process {found['pid']}, {found['kind']}, {counts})"
+        if found["may_change"]:
+            yield OK, text, ""
+        else:
+            yield MISSING, text, "ipsecd --stop, once it has what it lacks"
         for name, trouble in found.get("troubles", {}).items():
             yield _device_trouble(name, trouble)
 

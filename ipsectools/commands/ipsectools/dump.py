@@ -91,11 +91,13 @@ def _usage() -> int:
 
 
 def _dump(name: str, path: str, count: int) -> int:
-    from ipsectools.host import packets_can_flow
+    from ipsectools.daemon import limits
+    from ipsectools.host import is_simulated
 
     if path == "-" and sys.stdout.isatty():
         raise CannotDump("standard output is a terminal: give a file with -w, or a pipe: | tcpdump -nr -")
-    if not packets_can_flow():
+    limits.check_start()
+    if is_simulated():
         raise CannotDump("there are no packets on a simulated host; see `ipsectools doctor'")
     with Taps(name) as taps:
         taps.look()

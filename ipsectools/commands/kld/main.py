@@ -6,8 +6,8 @@ import os
 import sys
 
 from ipsectools.commands import bsdgetopt
-from ipsectools.daemon import client, manage
-from ipsectools.errno import EBUSY, ENOENT, KernelError, strerror
+from ipsectools.daemon import client, limits, manage
+from ipsectools.errno import EBUSY, ENOENT, EPERM, KernelError, strerror
 
 FILE = "ipsec.ko"
 """The file that is ipsecd."""
@@ -64,7 +64,7 @@ def _fail(program: str, text: str) -> int:
 def _loaded() -> list[str]:
     """The files that are loaded."""
     if manage.status() is None:
-        return []
+        return [FILE] if manage.is_served_for_others() else []
     return [FILE, *client.open_control().call("KLDSTAT")]
 
 
@@ -80,14 +80,14 @@ def _load(options: dict[str, str | None], words: list[str]) -> int:
             if "n" not in options:
                 status = _fail("kldload", f"can't load {word}: module already loaded or in kernel")
         else:
-            if FILE not in loaded:
-                os.environ.setdefault("IPSECTOOLS_IDLE", "0")  # what was loaded by hand stays
-                manage.start()
             try:
+                if FILE not in loaded:
+                    os.environ.setdefault("IPSECTOOLS_IDLE", "0")  # what was loaded by hand stays
+                    manage.start()
                 if file not in _loaded():  # the state file may say that it is
                     client.open_control().call("KLDLOAD", file=file)
-            except KernelError as error:
-                status = _fail("kldload", f"can't load {word}: {strerror(error.errno)}")
+            except (client.ClientError, KernelError) as error:
+                status = _fail("kldload", f"can't load {word}: {error}")
                 continue
             if "v" in options:
                 sys.stdout.write(f"Loaded {word}, id={FILE_ID[file]}\n")
@@ -144,7 +144,10 @@ def _unload(options: dict[str, str | None], words: list[str]) -> int:
 
 
 def _unload_file(file: str, *, verbose: bool) -> None:
-    """Raises KernelError EBUSY while it is needed."""
+    """Raises KernelError: EBUSY while it is needed, EPERM if it is root's."""
+    if manage.is_served_for_others():
+        limits.advise()
+        raise KernelError(EPERM)
     door = client.open_control()
     if file == FILE:
         if any(interface["reqid"] is not None for interface in door.call("LISTIF")):

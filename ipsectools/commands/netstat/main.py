@@ -8,6 +8,7 @@ import sys
 from ipsectools.commands import bsdgetopt
 from ipsectools.commands.netstat import statistics
 from ipsectools.daemon import client
+from ipsectools.errno import KernelError
 
 OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
 OURS = frozenset("46bdfhIinpqsWw")
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
         if is_rates:
             return _show_rates(interface, int(wait or 0), int(times or 0), "d" in letters)
         return _show_interfaces(interface, family, letters)
-    except client.ClientError as error:
+    except (client.ClientError, KernelError) as error:
         sys.stderr.write(f"netstat: {error}\n")
         return 1
 

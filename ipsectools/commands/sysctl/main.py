@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 
 from ipsectools.commands import bsdgetopt
-from ipsectools.daemon import client
-from ipsectools.errno import KernelError, from_host, strerror
+from ipsectools.daemon import client, limits
+from ipsectools.errno import EPERM, KernelError, from_host, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ ROOTS = (
     "kern.features.ipsec",
 )
 """The emulated kernel alone answers for a name at or below one of these, also if it does not exist."""
+
+FREEBSD = ("net.inet.", "net.inet6.", "net.key", "net.fibs", "kern.features")
+"""What no Linux has."""
 
 USAGE = """usage: sysctl [-bdehiNnoqtTWx] [ -B <bufsize> ] [-f filename] name[=value] ...
        sysctl [-bdehNnoqtTWx] [ -B <bufsize> ] -a
@@ -122,6 +125,7 @@ class _Run:
         self.door = client.open_control()
         self.failures = 0
         self.where = ""
+        self.hidden = False
         self._tree: list[Leaf] | None = None
 
     def run(self, words: list[str]) -> int:
@@ -137,8 +141,15 @@ class _Run:
         return min(self.failures, 255)
 
     def tree(self) -> list[Leaf]:
+        """Empty if it is `hidden`: in a kernel of root's, while the host's part is everybody's to read."""
         if self._tree is None:
-            self._tree = self.door.call("SYSCTLLIST")
+            try:
+                self._tree = self.door.call("SYSCTLLIST")
+            except KernelError as error:
+                if error.errno != EPERM:
+                    raise
+                self.hidden, self._tree = True, []
+                limits.advice = ""  # nobody may have asked for it
         return self._tree
 
     def read_file(self, path: str) -> bool:
@@ -171,6 +182,9 @@ class _Run:
                 self.show(leaf)
             else:
                 self.set(leaf, value, word)
+        elif self.hidden and name.startswith(FREEBSD):
+            limits.advise()
+            self.fail(f"{word}{self.where}: {strerror(EPERM)}")
         elif not _is_ours(name):
             for each in below if value is None else ():
                 self.show(each)

@@ -21,6 +21,8 @@ class LinuxHost:
     """Fulfils `host.api.Host`. Reading costs little to import; the first change imports pyroute2."""
 
     live = True
+    may_change = True
+    may_protect = True
     tables: Mapping[str, Sequence[str]] = {}
 
     def __init__(self) -> None:

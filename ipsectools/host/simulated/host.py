@@ -23,6 +23,8 @@ class SimulatedHost:
     """Fulfils `host.api.Host`. Without `load` it lives in memory only."""
 
     live = False
+    may_change = True
+    may_protect = True
     tables: Mapping[str, Sequence[str]] = state.TABLES
 
     def __init__(self) -> None:

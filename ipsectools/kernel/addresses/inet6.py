@@ -143,7 +143,7 @@ def attach_link_local(state: KernelState, interface: Interface) -> None:
     wanted = nd6.IFDISABLED | nd6.AUTO_LINKLOCAL
     if not interface.up or interface.nd6 & wanted != nd6.AUTO_LINKLOCAL:
         return
-    if state.host.live and interface.cloner is None:
+    if not state.host.may_change or (state.host.live and interface.cloner is None):
         return
     if any(is_link_local(_parse(address.address)) for address in interface.of_family("inet6")):
         return

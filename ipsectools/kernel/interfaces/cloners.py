@@ -217,7 +217,7 @@ def _forget_begun(state: KernelState, name: str) -> None:
 def clean_up(state: KernelState) -> None:
     """At start: removes devices whose creation was cut off before the interface was in the state file."""
     rows = list(state.store.rows(BEGUN_TABLE))
-    if not rows:
+    if not rows or not state.host.may_change:
         return
     links = {link.name: link for link in state.host.links()}
     for name, kind in rows:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 def apply(state: KernelState) -> None:
     """Tells the host which FIBs are in use. Its rules for others would only be in the way of other programs' marks."""
+    if not state.host.may_change:
+        return
     fibs = {fib for interface in state.interfaces for fib in (interface.fib, interface.tunnelfib) if fib}
     if fibs != state.send_fibs:
         state.host.set_send_fibs(fibs)
@@ -19,7 +21,7 @@ def apply(state: KernelState) -> None:
 def release(state: KernelState, interface: Interface) -> None:
     """Takes back what an interface needed that is no more in the books; its device may be gone, too."""
     host, index, fib = state.host, interface.index, interface.fib
-    if fib:
+    if fib and host.may_change:
         host.forget_receive_fib(index, interface.name)
         state.undo(lambda: host.set_receive_fib(index, fib))
     if fib or interface.tunnelfib:

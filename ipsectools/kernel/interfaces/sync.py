@@ -72,6 +72,8 @@ def reconcile(state: KernelState) -> None:
         sorted(links.values(), key=lambda link: link.index),
         [interface.index for interface in state.interfaces] + [link.index for link in links.values()],
     )
+    if not state.host.may_change:
+        return
     for interface in state.interfaces:
         if interface.fib:
             state.host.set_receive_fib(interface.index, interface.fib)

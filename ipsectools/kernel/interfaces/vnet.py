@@ -64,6 +64,8 @@ def arrived(state: KernelState, link: Link) -> Interface | None:
 
     It keeps its unit if nobody here has that, and its reqid likewise.
     """
+    if not state.host.may_change:
+        return None  # it waits for a kernel that can take it
     alias = link.alias
     labelled = alias.startswith(_MARK)
     label = alias.removeprefix(_MARK) if labelled else _lent(state, link.name)
