@@ -78,7 +78,6 @@ def usable_directory() -> str:
     Without the right to have one, one with an ipsecd is used: this user may have started it when he had the right.
     """
     from ipsectools.daemon import limits
-    from ipsectools.host import missing
     from ipsectools.kernel import statedir
 
     if limits.is_outsider():
@@ -87,7 +86,7 @@ def usable_directory() -> str:
     try:
         return state_directory()
     except ClientError:
-        if missing() is None:
+        if limits.lacking() is None:
             raise
         return ""
 

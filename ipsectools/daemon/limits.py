@@ -21,41 +21,46 @@ UNKNOWN = frozenset(["SYSCTLLIST", "SYSCTLGET", "STATISTICS", "OUTBOUND", "KLDST
 """Operations that read what only the kernel knows, and nobody else on the machine."""
 
 
+def lacking() -> str | None:
+    """What this process lacks to have packets flow, None if nothing. Raises ClientError."""
+    try:
+        return missing()
+    except HostError as error:
+        raise ClientError(str(error)) from None
+
+
 def is_outsider() -> bool:
     """Whether this process is an ordinary user's, who can neither own a kernel of this machine nor look into root's.
 
     Raises ClientError.
     """
-    try:
-        return os.geteuid() != 0 and missing() is not None
-    except HostError as error:
-        raise ClientError(str(error)) from None
+    return os.geteuid() != 0 and lacking() is not None
 
 
 def advise() -> str:
     """Remembers what can be done, and returns what is missing here."""
     global advice
-    lacking = missing() or "privilege"
+    want = missing() or "privilege"
     can_open = os.access(TUN_DEVICE, os.R_OK | os.W_OK)
     if os.geteuid() != 0:
         first = "run as root"
-    elif lacking.startswith("CAP_"):
-        first = f"give it {lacking} (in a container: --cap-add {lacking.removeprefix('CAP_')})"
+    elif want.startswith("CAP_"):
+        first = f"give it {want} (in a container: --cap-add {want.removeprefix('CAP_')})"
     else:
         here = f"let it open {TUN_DEVICE}" if os.path.exists(TUN_DEVICE) else "modprobe tun"
         first = f"{here} (in a container: --device {TUN_DEVICE})"
     condition = "" if can_open else f", once {TUN_DEVICE} can be opened"
     lab = f"`ipsectools shell --lab' (real packets without root{condition})"
     advice = f"{first}; {lab}; or IPSECTOOLS_HOST=simulated (everything but packets)"
-    return lacking
+    return want
 
 
 def refusal() -> KernelError | ClientError:
     """The exception for a change that this process cannot make: FreeBSD's answer to an ordinary user; root's reason."""
-    lacking = advise()
+    want = advise()
     if os.geteuid() != 0:
         return KernelError(EPERM)
-    return ClientError(f"{strerror(EPERM)} for want of {lacking}")
+    return ClientError(f"{strerror(EPERM)} for want of {want}")
 
 
 def refused_socket() -> ClientError:
@@ -66,11 +71,7 @@ def refused_socket() -> ClientError:
 
 def check_start() -> None:
     """Raises ClientError if an ipsecd that is wanted for its own sake could not do its work here."""
-    try:
-        lacking = missing()
-    except HostError as error:
-        raise ClientError(str(error)) from None
-    if lacking is not None:
+    if lacking() is not None:
         raise refused_socket()
 
 
