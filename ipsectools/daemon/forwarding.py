@@ -42,6 +42,7 @@ _SETTINGS = {
     "net.inet6.ip6.hlim": "hlim",
     "net.inet.esp.esp_enable": "esp_enable",
     "net.inet.ipsec.accept_unclaimed": "accept_unclaimed",
+    "net.inet.ipsec.min_pmtu": "min_pmtu",
 }
 _AH_COUNTERS = 19
 
@@ -258,6 +259,7 @@ class Forwarder:
         if now - self._looked >= 0.9 or now < self._looked:  # the timer of a second may come a little early
             self._looked = now
             self.pump.open_endpoints()
+            self.pump.look_at_paths()
             self._lower_edges(now)
         events = self._events.take()
         if not events:

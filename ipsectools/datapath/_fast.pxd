@@ -3,6 +3,10 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef struct msghdr "struct msghdr":
+        pass
+
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_mutex_t:
         pass
@@ -57,6 +61,7 @@ cdef extern from "workers.h" nogil:
     enum:
         BATCH, RX_STRIDE, VNET, LONGEST, MAX_KEY, MAX_AUTH_KEY, DROP_COUNT, PASSED
         WATCH_STOP, WATCH_TUN, WATCH_RAW4, WATCH_RAW6, WATCH_UDP
+        VERDICT_DROP, VERDICT_TOLD, VERDICT_LEAVES
         EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED, EVENT_REFUSED
     const char *const *drop_names
 
@@ -100,13 +105,16 @@ cdef extern from "workers.h" nogil:
     ctypedef struct c_interface "interface":
         int index, fd, vnet, uso, up, running, monitor, has_tunnel
         uint32_t fib
+        int doubt
+        uint32_t path_mtu
+        uint64_t path_until
         c_sa *outbound
         endpoint *encap
         uint64_t ipackets, ibytes, opackets, obytes, oerrors
 
     ctypedef struct c_tables "tables":
         pthread_rwlock_t lock
-        int esp_enable, accept_unclaimed, dfbit, ecn, ecn6, ttl, hlim
+        int esp_enable, accept_unclaimed, min_pmtu, dfbit, ecn, ecn6, ttl, hlim
         endpoint *endpoints
 
     ctypedef struct stats:
@@ -124,7 +132,10 @@ cdef extern from "workers.h" nogil:
         uint32_t length
         c_sa *sa
         c_interface *interface
-        uint8_t tos, df, version
+        uint8_t tos, df, doubt, version
+        uint32_t inner
+        uint8_t *quote
+        uint32_t quote_length
 
     ctypedef struct random_pool:
         uint32_t left
@@ -132,7 +143,7 @@ cdef extern from "workers.h" nogil:
 
     ctypedef struct worker:
         c_engine *engine
-        int number, epoll, raw4, raw4_df, raw6, call
+        int number, epoll, raw4, raw4_df, raw4_doubt, raw6, call
         stats stats
         random_pool random
         outgoing batch[64]
@@ -143,9 +154,10 @@ cdef extern from "workers.h" nogil:
     ctypedef struct c_hooks "hooks":
         void (*event)(c_engine *, int, uint64_t, uint64_t, uint64_t) noexcept
         void (*relief)(c_engine *) noexcept
-        int (*too_big)(c_engine *, c_interface *, const c_sa *, const uint8_t *, uint32_t) noexcept
+        int (*too_big)(c_engine *, outgoing *) noexcept
         int (*inject)(c_engine *, const uint8_t *, uint32_t, uint32_t) noexcept
         void (*send)(worker *) noexcept
+        int (*send_one)(worker *, const outgoing *) noexcept
         int (*deliver)(c_engine *, c_interface *, const iovec *, int) noexcept
 
     ctypedef struct c_engine "engine":
@@ -177,7 +189,8 @@ cdef extern from "workers.h" nogil:
     void guard_sa(c_tables *, const c_sa *, int)
     int sa_describe(c_sa *, int)
     void sa_free(c_sa *)
-    void refused(worker *, const outgoing *, int)
+    void refused(worker *, endpoint *, outgoing *, const msghdr *, int)
+    uint64_t now_ms()
     c_interface *outbound_packet(worker *, c_interface *, uint8_t *, uint32_t, const vnet_header *)
     void end_of_turn(worker *, c_interface *)
     void inbound_one(worker *, uint8_t *, uint32_t, const arrival *)

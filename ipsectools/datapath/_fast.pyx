@@ -11,9 +11,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from ipsectools.datapath import paths
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, REFUSED, RESERVE
 from ipsectools.datapath.statistics import Counters
-from ipsectools.datapath.tables import largest_inner
 from ipsectools.esp.drops import DROPS
 from ipsectools.esp.tunnel import tos_table
 from ipsectools.host.api import OuterPacket
@@ -28,6 +28,7 @@ def library_version():
 DROP_NAMES = tuple(drop_names[number].decode() for number in range(1, DROP_COUNT))
 """The drop reasons that this core knows, by their names in esp/drops.py."""
 
+_REMEMBERED_MS = int(paths.REMEMBERED * 1000)
 _NUMBER_OF_DROP = {name: number for number, name in enumerate(DROP_NAMES, 1)}
 _EVENTS = {
     EVENT_ACQUIRE: ACQUIRE,
@@ -193,6 +194,7 @@ cdef class Core:
         self.e.hooks.too_big = _on_too_big
         self.e.hooks.inject = _on_inject
         self.e.hooks.send = _on_send
+        self.e.hooks.send_one = _on_send_one
         self.e.hooks.deliver = _on_deliver
         for name, number in _NUMBER_OF_DROP.items():
             self.e.oerrors[<int>number] = DROPS[name].oerrors
@@ -217,7 +219,7 @@ cdef class Core:
         w.engine = self.e
         w.number = number
         w.epoll = epoll_create1(EPOLL_CLOEXEC)
-        w.raw4 = w.raw4_df = w.raw6 = w.call = -1
+        w.raw4 = w.raw4_df = w.raw4_doubt = w.raw6 = w.call = -1
         return w
 
     def __dealloc__(self):
@@ -261,6 +263,7 @@ cdef class Core:
         memcpy(self.e.tos4, <const char *>tos4, 256)
         memcpy(self.e.tos6, <const char *>tos6, 256)
         self.e.tables.esp_enable = settings.esp_enable != 0
+        self.e.tables.min_pmtu = settings.min_pmtu
         self.e.tables.accept_unclaimed = settings.accept_unclaimed != 0
         self.e.tables.dfbit = settings.dfbit
         self.e.tables.ttl = settings.ttl
@@ -372,6 +375,10 @@ cdef class Core:
             t.interface = NULL
         self._release(key)
 
+    def set_doubt(self, int index, bint doubt):
+        """Whether the host believes less of the interface's outer path than may be believed."""
+        find_interface(&self.e.tables, index).doubt = doubt
+
     def remove_interface(self, int index):
         cdef c_interface *i
         entry, key, sa = self._outbound[index]
@@ -446,12 +453,12 @@ cdef class Core:
             pthread_mutex_destroy(&p.lock)
             free(p)
 
-    def set_sockets(self, int number, int raw4, int raw4_df, int raw6, int bell):
+    def set_sockets(self, int number, int raw4, int raw4_df, int raw4_doubt, int raw6, int bell):
         """The sockets of the workers with this number, and the descriptor that wakes them when they shall stop."""
         cdef worker *w
         for each in (<size_t>self.out[number], <size_t>self.into[number]):
             w = <worker *><size_t>each
-            w.raw4, w.raw4_df, w.raw6 = raw4, raw4_df, raw6
+            w.raw4, w.raw4_df, w.raw4_doubt, w.raw6 = raw4, raw4_df, raw4_doubt, raw6
             watch(w, bell, WATCH_STOP, 0)
         if raw4 >= 0:
             watch(self.into[number], raw4, WATCH_RAW4, raw4)
@@ -626,47 +633,60 @@ cdef void _on_relief(c_engine *e) noexcept with gil:
         core.relief()
 
 
-cdef int _on_too_big(
-    c_engine *e, c_interface *i, const c_sa *a, const uint8_t *inner, uint32_t length
-) noexcept with gil:
+cdef int _on_too_big(c_engine *e, outgoing *o) noexcept with gil:
     core = <Core>e.owner
+    cdef c_interface *i = o.interface
+    if not o.df:
+        return VERDICT_DROP
     sa = core._outbound[i.index][2]
-    answer = icmp.too_big(_bytes(inner, length), largest_inner(sa, core.wire.path_mtu(sa.dst, i.fib)))
-    return answer is not None and core.devices[i.index].write(answer) == 0
+    least = 0 if o.doubt else e.tables.min_pmtu  # what is refused in spite of doubt is the device's
+    path = core.wire.path_mtu(sa.dst, i.fib)
+    i.doubt = path < least
+    i.path_mtu = max(path, least)
+    i.path_until = now_ms() + _REMEMBERED_MS
+    verdict = paths.verdict(sa, path, least, o.inner, o.version)
+    if verdict.told:
+        answer = icmp.too_big(_bytes(o.quote, o.quote_length), verdict.told)
+        told = answer is not None and core.devices[i.index].write(answer) == 0
+        return VERDICT_TOLD if told else VERDICT_DROP
+    o.df, o.doubt = verdict.df, verdict.doubt
+    return VERDICT_LEAVES
 
 
 cdef int _on_inject(c_engine *e, const uint8_t *packet, uint32_t length, uint32_t link) noexcept with gil:
     return (<Core>e.owner).wire.inject(_bytes(packet, length), link)
 
 
+cdef _outer_packet(worker *w, const outgoing *o):
+    length = 4 if o.sa.family == 4 else 16
+    return OuterPacket(
+        _bytes(o.sa.src, length),
+        _bytes(o.sa.dst, length),
+        _bytes(o.data, o.length),
+        protocol=17 if o.sa.natt else 50,
+        ports=(o.sa.sport, o.sa.dport) if o.sa.natt else None,
+        tos=o.tos,
+        ttl=w.engine.tables.ttl if o.sa.family == 4 else w.engine.tables.hlim,
+        df=bool(o.df),
+        doubt=bool(o.doubt),
+        fib=o.interface.fib,
+    )
+
+
 cdef void _on_send(worker *w) noexcept with gil:
-    core = <Core>w.engine.owner
-    cdef outgoing *o
-    cdef uint32_t n
-    packets = []
-    for n in range(w.batched):
-        o = &w.batch[n]
-        length = 4 if o.sa.family == 4 else 16
-        packets.append(
-            OuterPacket(
-                _bytes(o.sa.src, length),
-                _bytes(o.sa.dst, length),
-                _bytes(o.data, o.length),
-                protocol=17 if o.sa.natt else 50,
-                ports=(o.sa.sport, o.sa.dport) if o.sa.natt else None,
-                tos=o.tos,
-                ttl=w.engine.tables.ttl if o.sa.family == 4 else w.engine.tables.hlim,
-                df=bool(o.df),
-                fib=o.interface.fib,
-            )
-        )
-    n = 0
-    for error in core.wire.send(packets):
+    cdef uint32_t n = 0
+    packets = [_outer_packet(w, &w.batch[number]) for number in range(w.batched)]
+    for error in (<Core>w.engine.owner).wire.send(packets):
         if error:
-            refused(w, &w.batch[n], _ERRNO.get(error, EIO))
+            refused(w, NULL, &w.batch[n], NULL, _ERRNO.get(error, EIO))
         else:
             w.stats.sent += 1
         n += 1
+
+
+cdef int _on_send_one(worker *w, const outgoing *o) noexcept with gil:
+    (error,) = (<Core>w.engine.owner).wire.send([_outer_packet(w, o)])
+    return _ERRNO.get(error, EIO) if error else 0
 
 
 cdef int _on_deliver(c_engine *e, c_interface *i, const iovec *pieces, int count) noexcept with gil:

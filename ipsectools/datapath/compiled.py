@@ -66,6 +66,9 @@ class _Driver:
     def set_settings(self, settings: Settings) -> None:
         self._core.set_settings(settings)
 
+    def set_doubt(self, index: int, doubt: bool) -> None:
+        self._core.set_doubt(index, doubt)
+
     def set_inbound(self, sa: SA) -> None:
         self._core.set_inbound(sa)
 
@@ -88,6 +91,9 @@ class MemoryDriver(_Driver):
     @property
     def core(self) -> _fast.Core:
         return self._core
+
+    def path_mtu(self, dst: bytes, fib: int) -> int:
+        return self._wire.path_mtu(dst, fib)
 
     def set_interface(self, interface: Interface) -> None:
         if interface.index not in self._tuns:
@@ -149,19 +155,21 @@ class LinuxDriver(_Driver):
         with suppress(OSError):
             self._sockets.append(sockets.open_path_mtu_listener())
 
-    def _open_sockets(self, number: int, workers: int) -> tuple[int, int, int]:
-        """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv6 (both ways)."""
+    def _open_sockets(self, number: int, workers: int) -> tuple[int, int, int, int]:
+        """Raw sockets of one worker each way: IPv4 (both ways), IPv4 with DF (out only), IPv4 for packets that leave
+        without regard to the path MTU (out only; the core sets DF), IPv6 (both ways)."""
         four = sockets.open_raw(socket.AF_INET)
-        four_df = sockets.open_raw_df()
-        opened = [four, four_df]
+        four_df, four_doubt = sockets.open_raw_sender(df=True), sockets.open_raw_sender(df=False)
+        opened = [four, four_df, four_doubt]
         with suppress(OSError):  # a host may be without IPv6
             opened.append(sockets.open_raw(socket.AF_INET6))
         if workers > 1:
-            for sock in (four, *opened[2:]):
+            for sock in (four, *opened[3:]):
                 program = sockets.bpf_esp_share(number, workers, ipv4=sock is four)
                 sockets.attach_filter(sock, program)
         self._sockets += opened
-        return four.fileno(), four_df.fileno(), opened[2].fileno() if len(opened) > 2 else -1
+        six = opened[3].fileno() if len(opened) > 3 else -1
+        return four.fileno(), four_df.fileno(), four_doubt.fileno(), six
 
     # what the core asks of its `wire`
 

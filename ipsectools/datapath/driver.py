@@ -62,6 +62,12 @@ class PlainDriver:
             self._wire.tell_arrival(bool(settings.accept_unclaimed))
             self._core.set_settings(settings)
 
+    def path_mtu(self, dst: bytes, fib: int) -> int:
+        return self._wire.path_mtu(dst, fib)
+
+    def set_doubt(self, index: int, doubt: bool) -> None:
+        self._core.set_doubt(index, doubt)
+
     def set_interface(self, interface: Interface) -> None:
         tun = None if self._core.has_interface(interface.index) else self._host.open_tun(interface.name)
         with self._gate:

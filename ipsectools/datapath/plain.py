@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 
+from ipsectools.datapath import paths
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
 from ipsectools.datapath.plain_tables import Tables, TunnelInterface, Worker
 from ipsectools.datapath.statistics import Counters
-from ipsectools.datapath.tables import SA, largest_inner
+from ipsectools.datapath.tables import SA
 from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS
 from ipsectools.esp import drops
 from ipsectools.esp.drops import DROPS, STAGE_CRYPTO, STAGE_INPUT, STAGE_STRIPPED, STAGE_VERIFIED, Drop
-from ipsectools.esp.tunnel import TUNNEL, decapsulation, inner_refusal, outer_df
+from ipsectools.esp.tunnel import SMALLEST_INNER, TUNNEL, decapsulation, inner_refusal, outer_df
 from ipsectools.host.api import OuterPacket
 from ipsectools.wire import icmp
 
@@ -41,6 +42,19 @@ _VERSIONS = {4: 4, 41: 6}
 
 def _no_sa(spi: bytes) -> None:
     """Stands for the lookup of SAs while ESP is disabled."""
+
+
+def _drop_of(error: int) -> Drop:
+    """The reason for FreeBSD's errno of the wire."""
+    if error == EMSGSIZE:
+        return drops.OUT_FRAGMENTATION
+    if error == ENOBUFS:
+        return drops.OUT_WIRE_FULL
+    if error in (EHOSTUNREACH, ENETDOWN):
+        return drops.OUT_NO_ROUTE
+    if error in (EINVAL, EADDRNOTAVAIL, EAFNOSUPPORT):
+        return drops.OUT_ADDRESS
+    return drops.OUT_WIRE_ERROR
 
 
 class PlainCore(Tables):
@@ -101,9 +115,9 @@ class PlainCore(Tables):
             interface.obytes += inner_octets
             self._count_sealed(worker, sealed_count, inner_octets, outer_octets)
         if batch:
-            for inner, error in zip(inners, self._wire.send(batch), strict=True):
+            for inner, packet, error in zip(inners, batch, self._wire.send(batch), strict=True):
                 if error:
-                    self._refused(interface, inner, error)
+                    self._refused(interface, inner, packet, error)
                 else:
                     self.counters.sent += 1
 
@@ -133,8 +147,11 @@ class PlainCore(Tables):
         tos = inner[1] if first >> 4 == 4 else (first << 4 | inner[1] >> 4) & 0xFF
         if len(sa.src) == 4:
             tos, ttl, df = self._tos4[tos], settings.ttl, settings.dfbit != 0 and outer_df(inner, settings.dfbit)
+            doubt = interface.doubt
+            if df and (doubt or interface.path_until):
+                df, doubt = self._on_narrow_path(interface, sa, inner, sealed)
         else:
-            tos, ttl, df = self._tos6[tos], settings.hlim, False
+            tos, ttl, df, doubt = self._tos6[tos], settings.hlim, False, False
         return OuterPacket(
             sa.src,
             sa.dst,
@@ -144,6 +161,7 @@ class PlainCore(Tables):
             tos=tos,
             ttl=ttl,
             df=df,
+            doubt=doubt,
             fib=interface.entry.tunnelfib,
         )
 
@@ -231,31 +249,50 @@ class PlainCore(Tables):
             self._events.put(kind, (worker.sa.spi, worker.sa.id))
             worker.ask_at = limit + 1 if limit >= used else used + 1
 
-    def _refused(self, interface: TunnelInterface, inner: bytes, error: int) -> None:
-        """The wire did not take an outer packet."""
-        if error == EMSGSIZE:
-            drop = self._too_big(interface, inner)
-        elif error == ENOBUFS:
-            drop = drops.OUT_WIRE_FULL
-        elif error in (EHOSTUNREACH, ENETDOWN):
-            drop = drops.OUT_NO_ROUTE
-        elif error in (EINVAL, EADDRNOTAVAIL, EAFNOSUPPORT):
-            drop = drops.OUT_ADDRESS
-        else:
-            drop = drops.OUT_WIRE_ERROR
+    def _on_narrow_path(self, interface: TunnelInterface, sa: SA, inner: bytes, sealed: bytes) -> tuple[bool, bool]:
+        """DF and `doubt` of an outer packet that would have DF. What the sender has to be told of, the wire refuses."""
+        believed = self.settings.min_pmtu
+        if not interface.doubt:
+            if time.monotonic() >= interface.path_until:
+                interface.path_until = 0.0
+                return True, False
+            believed = interface.path_mtu
+        if 20 + (8 if sa.natt else 0) + len(sealed) <= believed:
+            return True, interface.doubt
+        return (True, False) if len(inner) > SMALLEST_INNER[inner[0] >> 4] else (False, interface.doubt)
+
+    def _refused(self, interface: TunnelInterface, inner: bytes, packet: OuterPacket, error: int) -> None:
+        """The wire did not take an outer packet, at first at least."""
+        drop = self._too_big(interface, inner, packet) if error == EMSGSIZE else _drop_of(error)
+        if drop is None:
+            self.counters.sent += 1
+            return
         self._dropped_out(drop, inner)
         if drop.oerrors:
             interface.oerrors += 1
 
-    def _too_big(self, interface: TunnelInterface, inner: bytes) -> Drop:
+    def _too_big(self, interface: TunnelInterface, inner: bytes, packet: OuterPacket) -> Drop | None:
+        """None: it left after all, and so do those like it for a while."""
         worker = interface.outbound
-        if worker is None:
+        if worker is None or not packet.df:
             return drops.OUT_FRAGMENTATION
-        mtu = largest_inner(worker.sa, self._wire.path_mtu(worker.sa.dst, interface.entry.tunnelfib))
-        answer = icmp.too_big(inner[:QUOTED], mtu)
-        if answer is None or interface.tun.write(answer):
-            return drops.OUT_FRAGMENTATION
-        return drops.OUT_MTU
+        least = 0 if packet.doubt else self.settings.min_pmtu  # what is refused in spite of doubt is the device's
+        path = self._wire.path_mtu(worker.sa.dst, interface.entry.tunnelfib)
+        interface.doubt = path < least
+        interface.path_mtu = max(path, least)
+        interface.path_until = time.monotonic() + paths.REMEMBERED
+        verdict = paths.verdict(worker.sa, path, least, len(inner), inner[0] >> 4)
+        if verdict.told:
+            answer = icmp.too_big(inner[:QUOTED], verdict.told)
+            if answer is None or interface.tun.write(answer):
+                return drops.OUT_FRAGMENTATION
+            return drops.OUT_MTU
+        again = packet.doubt
+        packet.df, packet.doubt = verdict.df, verdict.doubt
+        (error,) = self._wire.send((packet,))
+        if error == EMSGSIZE and not again:
+            return self._too_big(interface, inner, packet)
+        return _drop_of(error) if error else None
 
     # -- in --------------------------------------------------------------------------------------------------------
 

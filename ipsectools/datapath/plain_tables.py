@@ -84,10 +84,15 @@ _NOWHERE = Target()
 
 
 class TunnelInterface:
-    """An interface with its device and counters. `receives` says that decrypted packets reach the host over it."""
+    """An interface with its device and counters. `receives` says that decrypted packets reach the host over it.
+
+    `doubt`: the host believes less of the outer path than may be believed. `path_mtu`: what a packet was refused for,
+    until the (monotonic) time `path_until`.
+    """
 
     __slots__ = (
         "blocked",
+        "doubt",
         "entry",
         "ibytes",
         "ipackets",
@@ -95,6 +100,8 @@ class TunnelInterface:
         "oerrors",
         "opackets",
         "outbound",
+        "path_mtu",
+        "path_until",
         "receives",
         "tun",
         "write",
@@ -107,6 +114,9 @@ class TunnelInterface:
         self.entry = Interface(0, "")
         self.outbound: Worker | None = None
         self.blocked: Drop | None = None
+        self.doubt = False
+        self.path_mtu = 0
+        self.path_until = 0.0
         self.ipackets = self.ibytes = self.opackets = self.obytes = self.oerrors = 0
 
 
@@ -135,6 +145,9 @@ class Tables:
 
     def has_interface(self, index: int) -> bool:
         return index in self._interfaces
+
+    def set_doubt(self, index: int, doubt: bool) -> None:
+        self._interfaces[index].doubt = doubt
 
     def set_settings(self, settings: Settings) -> None:
         self.settings = settings

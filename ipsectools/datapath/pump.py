@@ -7,6 +7,7 @@ in force when it returns. Packets move either in the pump's own threads (`start`
 from __future__ import annotations
 
 from ipsectools.datapath import core_status
+from ipsectools.datapath.paths import LOOKS_AT_ONCE
 from ipsectools.datapath.statistics import report
 
 TYPE_CHECKING = False
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
         def grant(self, traffic: Traffic) -> None: ...
         def pause_for_reservation(self) -> AbstractContextManager[None]: ...
         def set_settings(self, settings: Settings) -> None: ...
+        def path_mtu(self, dst: bytes, fib: int) -> int: ...
+        def set_doubt(self, index: int, doubt: bool) -> None: ...
         def set_interface(self, interface: Interface) -> None: ...
         def remove_interface(self, index: int) -> None: ...
         def set_inbound(self, sa: SA) -> None: ...
@@ -73,6 +76,9 @@ class Pump:
         self._inbound: dict[int, SA] = {}
         self._endpoints: dict[tuple[bytes, int], int] = {}
         self._running = False
+        self._min_pmtu = 0
+        self._paths: list[int] = []
+        """Interfaces whose path is to be looked at."""
 
     # tables
 
@@ -90,6 +96,7 @@ class Pump:
 
     def set_settings(self, settings: Settings) -> None:
         self.driver.set_settings(settings)
+        self._min_pmtu = settings.min_pmtu
 
     def set_interface(self, interface: Interface) -> None:
         """Adds or replaces an interface. Raises KernelError if its device cannot be opened."""
@@ -138,6 +145,18 @@ class Pump:
         """Tries again to open the UDP endpoints whose address was not this host's; to be called now and then."""
         if self._endpoints:
             self.driver.encap(self._endpoints)
+
+    def look_at_paths(self) -> None:
+        """Notes where the host believes a smaller path MTU than may be believed; to be called now and then.
+
+        Of some interfaces a call, since the host is asked for each."""
+        self._paths = self._paths or list(self.interfaces)
+        for index in self._paths[-LOOKS_AT_ONCE:]:
+            interface = self.interfaces.get(index)
+            if interface is not None and interface.outbound is not None and len(interface.outbound.dst) == 4:
+                mtu = self.driver.path_mtu(interface.outbound.dst, interface.tunnelfib)
+                self.driver.set_doubt(index, mtu < self._min_pmtu)
+        del self._paths[-LOOKS_AT_ONCE:]
 
     # packets
 

@@ -17,10 +17,11 @@ class Settings:
     """The sysctl values that packets feel, by their FreeBSD meaning.
 
     `dfbit`, `ecn` (IPv4 outer), `ecn6` (IPv6 outer), `ttl` and `hlim` shape outer headers; `esp_enable` 0 stops ESP.
-    `accept_unclaimed`: what an SA of no interface brings is given to the host's IP input.
+    `min_pmtu`: smaller path MTUs are not believed. `accept_unclaimed`: the host's IP input gets what an SA of no
+    interface brings.
     """
 
-    __slots__ = ("accept_unclaimed", "dfbit", "ecn", "ecn6", "esp_enable", "hlim", "ttl")
+    __slots__ = ("accept_unclaimed", "dfbit", "ecn", "ecn6", "esp_enable", "hlim", "min_pmtu", "ttl")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Settings:
         hlim: int = 64,
         esp_enable: int = 1,
         accept_unclaimed: int = 0,
+        min_pmtu: int = 0,
     ) -> None:
         self.dfbit = dfbit
         self.ecn = ecn
@@ -40,6 +42,7 @@ class Settings:
         self.hlim = hlim
         self.esp_enable = esp_enable
         self.accept_unclaimed = accept_unclaimed
+        self.min_pmtu = max(0, min(min_pmtu, 0xFFFF))
 
 
 class SA:

@@ -21,6 +21,10 @@ MODE_TUNNEL = 2
 NEXT_HEADER_IPV4 = 4
 NEXT_HEADER_IPV6 = 41
 
+SMALLEST_INNER = {4: 576, 6: 1280}
+"""By inner version: a packet of this size nobody has to make smaller (RFC 791, RFC 8200): it may be fragmented outside.
+Linux's own senders believe no less than 552 of IPv4, and leave out DF then."""
+
 FLOW_LABEL = 0
 UDP_HEADER = 8
 

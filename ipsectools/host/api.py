@@ -194,11 +194,12 @@ class OuterPacket:
     """One datagram for or from the wire: what follows the outer IP header, and the header's fields that matter.
 
     `src`/`dst` are 4 or 16 address bytes; `protocol` is 50, or 17 with `ports` (source, destination) for NAT-T, where
-    `payload` is what follows the UDP header. `fib` selects a routing table. `interface` is the index of the link on
+    `payload` is what follows the UDP header. With `doubt` what the host has learned of the path's MTU is not believed
+    (IPv4). `fib` selects a routing table. `interface` is the index of the link on
     which it arrived, if that was asked for (`Wire.tell_arrival`), else 0.
     """
 
-    __slots__ = ("df", "dst", "fib", "interface", "payload", "ports", "protocol", "src", "tos", "ttl")
+    __slots__ = ("df", "doubt", "dst", "fib", "interface", "payload", "ports", "protocol", "src", "tos", "ttl")
 
     def __init__(
         self,
@@ -211,6 +212,7 @@ class OuterPacket:
         tos: int = 0,
         ttl: int = 64,
         df: bool = False,
+        doubt: bool = False,
         fib: int = 0,
         interface: int = 0,
     ) -> None:
@@ -222,6 +224,7 @@ class OuterPacket:
         self.tos = tos
         self.ttl = ttl
         self.df = df
+        self.doubt = doubt
         self.fib = fib
         self.interface = interface
 

@@ -9,7 +9,7 @@ import tracemalloc
 import pytest
 
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, RESERVE
-from ipsectools.datapath.tables import SA, Interface, Settings
+from ipsectools.datapath.tables import SA, Interface, Settings, largest_inner
 from ipsectools.errno import EADDRNOTAVAIL
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.tunnel import MODE_ANY, MODE_TUNNEL
@@ -267,6 +267,61 @@ def test_path_mtu(core: str, version: int, natt: tuple[int, int] | None) -> None
     assert not world.send(fits[:4] + fits[4:] + b"12345678")  # eight more would need another padding block
     world.wire.mtu = 1500  # what was learned has aged
     assert len(world.send(big)) == 1
+
+
+def told(packet: bytes) -> int:
+    """The MTU in a message about a packet that was too big."""
+    return int.from_bytes(packet[26:28] if packet[0] >> 4 == 4 else packet[44:48], "big")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("natt", [None, (4500, 4500)])
+@pytest.mark.parametrize("path", [68, 552, 600, 1300])
+def test_a_path_mtu_is_no_black_hole(core: str, version: int, natt: tuple[int, int] | None, path: int) -> None:
+    """Nobody is told less than he can make use of; what is no longer than that leaves, in fragments if need be."""
+    world = World(core, natt=natt)
+    world.wire.mtu = path
+    world.pump.set_settings(Settings(dfbit=2, min_pmtu=576))
+
+    def inner(size: int) -> bytes:
+        return ipv4(bytes(size - 20), df=True) if version == 4 else ipv6(bytes(size - 40))
+
+    smallest = 576 if version == 4 else 1280
+    fits = largest_inner(world.outbound, max(path, 576))
+    for _ in range(2):  # the second time it is remembered
+        world.tun.written.clear()
+        assert not world.send(inner(1400))
+        most = told(world.tun.written[0])
+        assert most == max(smallest, fits)
+        assert len(world.send(inner(most), inner(most - 100), inner(min(fits, most)))) == 3
+        whole = [packet.df for packet in world.wire.sent[-3:]]
+        assert whole == [most <= fits, most - 100 <= fits, True]
+        assert {packet.doubt for packet in world.wire.sent[-3:] if not packet.df} <= {path < 576}
+    assert world.drops == {"out-mtu": 2}
+    assert world.is_balanced()
+    world.wire.mtu = 1500  # what was believed has aged
+    world.pump.look_at_paths()
+    assert len(world.send(inner(1400))) == (1 if path < 576 or fits >= 1400 else world.wire.sent[-1].df)
+
+
+def test_paths_that_are_not_believed(core: str) -> None:
+    """With min_pmtu as large as the device's MTU no message about the path has any effect, with DF or without."""
+    world = World(core)
+    world.wire.mtu = 600
+    for dfbit in (0, 1):
+        world.pump.set_settings(Settings(dfbit=dfbit, min_pmtu=1500))
+        world.pump.look_at_paths()
+        assert len(world.send(ipv4(bytes(1350)), ipv6(bytes(1350)))) == 2
+        assert {(packet.df, packet.doubt) for packet in world.wire.sent[-2:]} == {(bool(dfbit), True)}
+    world.pump.set_settings(Settings(dfbit=1, min_pmtu=9000))  # nor has what the device refuses
+    world.wire.device_mtu = 1400
+    assert not world.send(ipv4(bytes(1379)))
+    assert world.drops == {"out-mtu": 1} and world.is_balanced()
+    world.wire.mtu = 1500
+    world.pump.set_settings(Settings(dfbit=1, min_pmtu=576))
+    world.pump.look_at_paths()
+    world.send(PING)
+    assert not world.wire.sent[-1].doubt
 
 
 def test_no_icmp_about_icmp_errors(core: str) -> None:

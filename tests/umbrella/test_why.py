@@ -173,6 +173,19 @@ def test_sizes(ready: State) -> None:
     assert ask(ready, *INSIDE, "--size", "1454", "--df")["outer"]["length"] == 1500
 
 
+def test_a_narrow_path_and_df(ready: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packet that nobody has to make smaller leaves without DF; less than min_pmtu is not believed."""
+    add(ready)
+    ready.ok("ifconfig", "em0", "mtu", "600")
+    for name in ("dfbit=2", "min_pmtu=9000"):
+        ready.ok("sysctl", f"net.inet.ipsec.{name}")
+    outer = ask(ready, *INSIDE, "--size=570", "--df")["outer"]
+    assert (outer["length"], outer["df"], outer["fragments"]) == (620, False, 2)
+    assert stopped(ready, *INSIDE, "--size=577", "--df")["drop"] == "out-mtu"
+    outer = ask(ready, *INSIDE, "--size=500", "--df")["outer"]
+    assert (outer["df"], outer["fragments"]) == (True, 1)
+
+
 @pytest.mark.parametrize(
     ("words", "errors"),
     [

@@ -13,6 +13,7 @@ SYSCTLS = {
     "net.inet.esp.esp_enable": 1,
     "net.inet.esp.ctr_compatibility": 1,
     "net.inet.ipsec.dfbit": 0,
+    "net.inet.ipsec.min_pmtu": 576,
     "net.inet.ip.ttl": 64,
     "net.inet6.ip6.hlim": 64,
 }

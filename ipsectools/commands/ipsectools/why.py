@@ -417,7 +417,7 @@ class Walk:
                     f"ip route add {sa['dst']} via GATEWAY dev em0",
                     "out-loop",
                 )
-        fragments = self._fragments(interface, sa, size, header, route.mtu, df, compatible)
+        fragments, df = self._fragments(interface, sa, size, length, route, df, compatible)
         outer = {
             "interface": route.interface,
             "gateway": route.gateway,
@@ -447,15 +447,20 @@ class Walk:
         interface: dict[str, Any],
         sa: dict[str, Any],
         size: int,
-        header: int,
-        mtu: int,
+        length: int,
+        route: Route,
         df: bool,
         compatible: bool,
-    ) -> int:
-        """How many pieces the outer packet leaves in. Raises Stopped if it may have none."""
-        if size <= mtu:
-            return 1
-        if df:
+    ) -> tuple[int, bool]:
+        """How many pieces the outer packet leaves in, and its DF. Raises Stopped if it may have none."""
+        mtu, header, least = route.mtu, 40 if ":" in sa["dst"] else 20, 0
+        way = self.named(route.interface)
+        if header == 20 and way is not None:
+            least = min(self.sysctl("net.inet.ipsec.min_pmtu"), way["mtu"])
+        if size <= max(mtu, least):
+            return 1, df
+        if df and length > tunnel.SMALLEST_INNER[self.packet.version]:
+            mtu = max(mtu, least)
             encryption = algorithms.ENCRYPTIONS[sa["encrypt"]]
             most = tunnel.inner_mtu(
                 encryption, sa["auth"], mtu, outer_header=header, natt=bool(sa["natt"]), ctr_compatibility=compatible
@@ -469,8 +474,10 @@ class Walk:
                 fix,
                 "out-mtu",
             )
+        if mtu < least:
+            return 1, False  # what is said of the path is not believed
         head = header + (8 if header == 40 else 0)
-        return max(2, -(-(size - header) // max(8, (mtu - head) // 8 * 8)))
+        return max(2, -(-(size - header) // max(8, (mtu - head) // 8 * 8))), False
 
 
 def _stop(reason: str, fix: str, drop: str = "") -> NoReturn:

@@ -24,10 +24,15 @@ enum {
     UDP_ARRIVALS = 8,        /* arrivals taken at once from a UDP socket, each of up to 64 KiB (UDP_GRO) */
     FLOWS = 16,              /* TCP and UDP flows put together at the same time */
     FLOW_PACKETS = 64,
+    SMALLEST_IPV4 = 576,     /* inner packets of this size nobody has to make smaller, see esp/tunnel.py */
+    SMALLEST_IPV6 = 1280,
     QUOTED = 548,            /* bytes of an inner packet kept for an ICMP message about it */
     CONTROL = 128,
     PATIENCE_MS = 1000,      /* how long packets wait when an SA's reserved numbers ran out */
 };
+
+/* What becomes of a packet with DF that the kernel calls too big; it leaves with other fields in the last case. */
+enum verdict { VERDICT_DROP, VERDICT_TOLD, VERDICT_LEAVES };
 
 enum event { EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED, EVENT_REFUSED };
 
@@ -37,7 +42,8 @@ typedef struct outgoing {
     u32 length;
     sa *sa;
     interface *interface;
-    u8 tos, df, version; /* version: of the inner packet */
+    u8 tos, df, doubt, version; /* doubt: what the kernel knows of the path does not count; version: of the inner packet */
+    u32 inner;           /* length of the inner packet */
     u8 *quote;           /* the beginning of the inner packet, if its sender may have to be told of the path MTU */
     u32 quote_length;
 } outgoing;
@@ -57,7 +63,8 @@ struct engine;
 typedef struct worker {
     struct engine *engine;
     struct worker *other; /* of the other direction */
-    int number, epoll, raw4, raw4_df, raw6, impatient;
+    int number, epoll, raw4, raw4_df, raw4_doubt, raw6, impatient;
+    int discovery; /* of raw4_doubt, as it is now */
     int call, lent, active; /* see workers.h */
     u64 for_other;          /* ns of this thread spent for the other direction */
     stats stats;
@@ -80,9 +87,10 @@ typedef struct worker {
 typedef struct hooks {
     void (*event)(struct engine *e, int kind, u64 ident, u64 id, u64 value); /* id: of an SA, beside its SPI */
     void (*relief)(struct engine *e);                   /* lets the key engine answer, if it runs in this very thread */
-    int (*too_big)(struct engine *e, interface *i, const sa *a, const u8 *inner, u32 length); /* 1: the sender was told */
+    int (*too_big)(struct engine *e, outgoing *o); /* a `verdict` */
     int (*inject)(struct engine *e, const u8 *packet, u32 length, u32 link);                  /* 0, or an error */
     void (*send)(worker *w);                                          /* instead of sockets: takes the batch */
+    int (*send_one)(worker *w, const outgoing *o);                    /* once more; 0, or an error */
     int (*deliver)(struct engine *e, interface *i, const struct iovec *pieces, int count); /* instead of a device */
 } hooks;
 

@@ -24,6 +24,25 @@ static enum drop interface_refuses(const interface *i)
     return i->has_tunnel ? PASSED : DROP_OUT_NO_TUNNEL;
 }
 
+/* Whether a packet with DF (`outer` bytes) leaves so on a narrow path. What its sender has to be told of, the kernel refuses. */
+static void suit_path(const tables *t, interface *i, outgoing *o, u32 outer)
+{
+    u32 believed = (u32)t->min_pmtu;
+    if (!o->doubt) {
+        if (now_ms() >= i->path_until) {
+            i->path_until = 0;
+            return;
+        }
+        believed = i->path_mtu;
+    }
+    if (outer <= believed)
+        return;
+    if (o->inner > (o->version == 4 ? SMALLEST_IPV4 : SMALLEST_IPV6))
+        o->doubt = 0;
+    else
+        o->df = 0;
+}
+
 /* Seals one packet into the batch. The interface has an SA, whose traffic is locked. */
 static enum drop seal_into_batch(worker *w, interface *i, const piece *p)
 {
@@ -37,14 +56,18 @@ static enum drop seal_into_batch(worker *w, interface *i, const piece *p)
     o->sa = a;
     o->interface = i;
     o->version = p->version;
+    o->inner = inner;
     o->quote = NULL;
     w->tx_used = start + length;
     u8 tos = p->version == 4 ? ip[1] : (u8)(ip[0] << 4 | ip[1] >> 4);
-    o->df = 0;
+    o->df = o->doubt = 0;
     if (a->family == 4) {
         int dfbit = w->engine->tables.dfbit;
         o->tos = w->engine->tos4[tos];
         o->df = dfbit == 0 || dfbit == 1 ? (u8)dfbit : (u8)(p->version == 6 || (ip[6] & 0x40) != 0);
+        o->doubt = __atomic_load_n(&i->doubt, __ATOMIC_RELAXED) != 0;
+        if (o->df && (o->doubt || i->path_until))
+            suit_path(&w->engine->tables, i, o, 20 + (a->natt ? UDP_HEADER : 0) + length);
         if (o->df) {
             u32 kept = p->head_length < QUOTED ? p->head_length : QUOTED, more = QUOTED - kept;
             more = more < p->body_length ? more : p->body_length;

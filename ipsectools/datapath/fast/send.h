@@ -23,17 +23,65 @@ static enum drop drop_of_errno(int error)
     case EAGAIN: case ENOBUFS: case ENOMEM: return DROP_OUT_WIRE_FULL;
     case ENETUNREACH: case EHOSTUNREACH: case ENETDOWN: return DROP_OUT_NO_ROUTE;
     case EINVAL: case EADDRNOTAVAIL: case EAFNOSUPPORT: return DROP_OUT_ADDRESS;
+    case EMSGSIZE: return DROP_OUT_FRAGMENTATION;
     default: return DROP_OUT_WIRE_ERROR;
     }
 }
 
-static void refused(worker *w, const outgoing *o, int error)
+static void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
+static int discovery_of(const outgoing *o)
+{
+    return o->doubt ? (o->df ? IP_PMTUDISC_PROBE : IP_PMTUDISC_OMIT) : o->df ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+}
+
+static void set_discovery(int fd, int *present, int wanted)
+{
+    if (*present != wanted)
+        set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, *present = wanted);
+}
+
+/* The raw socket by which a packet leaves. */
+static int raw_socket(worker *w, const outgoing *o)
+{
+    if (o->sa->family == 6)
+        return w->raw6;
+    if (!o->doubt)
+        return o->df ? w->raw4_df : w->raw4;
+    set_discovery(w->raw4_doubt, &w->discovery, discovery_of(o));
+    return w->raw4_doubt;
+}
+
+/* Sends a message of one packet once more, as the packet's fields are now. 0, or an error. */
+static int send_again(worker *w, endpoint *p, const outgoing *o, const struct msghdr *m)
+{
+    if (w->engine->in_memory)
+        return w->engine->hooks.send_one(w, o);
+    int before = p ? p->discovery : 0, fd = p ? p->fd : raw_socket(w, o);
+    if (p)
+        set_discovery(fd, &p->discovery, discovery_of(o));
+    int error = sendmsg(fd, m, MSG_DONTWAIT) < 0 ? errno : 0;
+    if (p)
+        set_discovery(fd, &p->discovery, before); /* for the rest of the batch */
+    return error;
+}
+
+/* A packet was refused, by a message of its own. What is too big only by what the kernel believes of the path may leave yet:
+ * without regard to that, then (if it is too big for the device) as the path is. */
+static void refused(worker *w, endpoint *p, outgoing *o, const struct msghdr *m, int error)
 {
     enum drop reason = drop_of_errno(error);
-    if (error == EMSGSIZE) {
-        engine *e = w->engine;
-        int told = o->quote && e->hooks.too_big(e, o->interface, o->sa, o->quote, o->quote_length);
-        reason = told ? DROP_OUT_MTU : DROP_OUT_FRAGMENTATION;
+    for (int tries = 0; error == EMSGSIZE && o->quote && tries < 2; tries++) {
+        enum verdict verdict = (enum verdict)w->engine->hooks.too_big(w->engine, o);
+        if (verdict != VERDICT_LEAVES) {
+            reason = verdict == VERDICT_TOLD ? DROP_OUT_MTU : DROP_OUT_FRAGMENTATION;
+            break;
+        }
+        if (!(error = send_again(w, p, o, m))) {
+            w->stats.sent++;
+            return;
+        }
+        reason = drop_of_errno(error);
     }
     o->interface->oerrors += w->engine->oerrors[reason];
     count_drop(w, reason, o->version == 6, 1);
@@ -87,14 +135,14 @@ static void describe(worker *w, int slot, const outgoing *o, int raw)
         add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->fib, sizeof o->interface->fib);
 }
 
-/* Sends messages [0, count), of which number i carries packets first[i]..first[i+1]-1 of the batch. */
-static void send_messages(worker *w, int fd, int count, const u8 *first)
+/* Sends messages [0, count), each of one packet of the batch, from number `first` on. `p`: over this UDP socket. */
+static void send_messages(worker *w, int fd, endpoint *p, int count, u32 first)
 {
     int done = 0, patience = 4;
     while (done < count) {
         int sent = sendmmsg(fd, w->messages + done, (unsigned)(count - done), MSG_DONTWAIT);
         if (sent > 0) {
-            w->stats.sent += (u64)(first[done + sent] - first[done]);
+            w->stats.sent += (u64)sent;
             done += sent;
             continue;
         }
@@ -105,9 +153,7 @@ static void send_messages(worker *w, int fd, int count, const u8 *first)
             poll(&p, 1, 2);
             continue;
         }
-        int error = errno;
-        for (int i = first[done]; i < first[done + 1]; i++)
-            refused(w, &w->batch[i], error);
+        refused(w, p, &w->batch[first + (u32)done], &w->messages[done].msg_hdr, errno);
         done++;
     }
 }
@@ -115,22 +161,18 @@ static void send_messages(worker *w, int fd, int count, const u8 *first)
 /* Packets [from, to) of the batch, all raw ESP over one socket. */
 static void send_raw(worker *w, int fd, u32 from, u32 to)
 {
-    u8 first[BATCH + 1];
     int count = 0;
     for (u32 i = from; i < to; i++, count++) {
         w->pieces[count].iov_base = w->batch[i].data;
         w->pieces[count].iov_len = w->batch[i].length;
         describe(w, count, &w->batch[i], 1);
-        first[count] = (u8)i;
     }
-    first[count] = (u8)to;
-    send_messages(w, fd, count, first);
+    send_messages(w, fd, NULL, count, from);
 }
 
 /* One UDP packet at a time; over a raw socket with a header made here if the port is somebody else's. */
 static void send_datagrams(worker *w, endpoint *p, u32 from, u32 to)
 {
-    u8 first[BATCH + 1];
     int count = 0;
     for (u32 i = from; i < to; i++, count++) {
         outgoing *o = &w->batch[i];
@@ -151,13 +193,9 @@ static void send_datagrams(worker *w, endpoint *p, u32 from, u32 to)
             w->pieces[count].iov_base = header;
             w->pieces[count].iov_len += UDP_HEADER;
         }
-        first[count] = (u8)i;
     }
-    first[count] = (u8)to;
-    send_messages(w, p->fd, count, first);
+    send_messages(w, p->fd, p, count, from);
 }
-
-static void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
 /* Trains of packets of one length (the last may be shorter), each one message that the kernel or the NIC cuts. */
 static void send_trains(worker *w, endpoint *p, u32 from, u32 to)
@@ -214,7 +252,7 @@ static void send_encap(worker *w, u32 from, u32 to)
     endpoint *p = o->interface->encap;
     if (!p) {
         for (u32 i = from; i < to; i++)
-            refused(w, &w->batch[i], EADDRNOTAVAIL);
+            refused(w, NULL, &w->batch[i], NULL, EADDRNOTAVAIL);
         return;
     }
     int train = 0;
@@ -223,8 +261,7 @@ static void send_encap(worker *w, u32 from, u32 to)
     pthread_mutex_lock(&p->lock);
     if (p->family == 4) {
         /* A UDP checksum of zero, as RFC 3948 wants it; but the kernel cuts trains only if it may compute one. */
-        if (p->df != o->df)
-            set_option(p->fd, IPPROTO_IP, IP_MTU_DISCOVER, (p->df = o->df) ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT);
+        set_discovery(p->fd, &p->discovery, discovery_of(o));
         if (!p->shared && p->unchecked == train)
             set_option(p->fd, SOL_SOCKET, SO_NO_CHECK, p->unchecked = !train);
     }
@@ -238,7 +275,8 @@ static void send_encap(worker *w, u32 from, u32 to)
 /* Whether two packets may leave by the same system call. */
 static inline int same_way(const outgoing *a, const outgoing *b)
 {
-    if (a->sa->family != b->sa->family || a->sa->natt != b->sa->natt || a->df != b->df)
+    if (a->sa->family != b->sa->family || a->sa->natt != b->sa->natt || a->df != b->df ||
+        a->doubt != b->doubt)
         return 0;
     return !a->sa->natt || (a->sa == b->sa && a->tos == b->tos && a->interface == b->interface);
 }
@@ -256,7 +294,7 @@ static void flush_out(worker *w)
             if (o->sa->natt)
                 send_encap(w, from, to);
             else
-                send_raw(w, o->sa->family == 6 ? w->raw6 : o->df ? w->raw4_df : w->raw4, from, to);
+                send_raw(w, raw_socket(w, o), from, to);
         }
     }
     w->batched = w->tx_used = 0;

@@ -14,7 +14,7 @@ typedef struct endpoint {
     int fd, family, shared;
     u8 address[16];
     u16 port;
-    int df, unchecked; /* options as they are now; guarded by `lock` */
+    int discovery, unchecked; /* options as they are now; guarded by `lock` */
     pthread_mutex_t lock;
 } endpoint;
 
@@ -24,6 +24,9 @@ typedef struct interface {
     int refused; /* GSO types (bits) of joined packets that Linux would not take from this device */
     int up, running, monitor, has_tunnel;
     u32 fib;
+    int doubt;      /* the kernel believes less of the outer path than may be believed */
+    u32 path_mtu;   /* what packets were refused for, until `path_until` (ms) */
+    u64 path_until;
     sa *outbound;
     endpoint *encap; /* where NAT-T packets of `outbound` leave */
     u64 acquire[2];  /* packets without an SA since the last report, by inner family (4, 6) */
@@ -49,7 +52,7 @@ enum { GUARDS = 1024, INTERFACES = 1024 };
 
 typedef struct tables {
     pthread_rwlock_t lock;
-    int esp_enable, accept_unclaimed, dfbit, ecn, ecn6, ttl, hlim;
+    int esp_enable, accept_unclaimed, min_pmtu, dfbit, ecn, ecn6, ttl, hlim;
     interface *interfaces[INTERFACES];
     sa **inbound;
     u64 inbound_mask, inbound_count;

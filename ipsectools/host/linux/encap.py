@@ -16,16 +16,14 @@ import struct
 
 from ipsectools.host.api import OuterPacket
 from ipsectools.host.linux.sockets import (
-    IP_MTU_DISCOVER,
     MAXIMUM_PACKET,
-    PMTUDISC_DO,
-    PMTUDISC_DONT,
     SO_NO_CHECK,
     address_family,
     address_text,
     arrived_on,
     attach_filter,
     prepare_outer,
+    set_discovery,
     set_header_fields,
     tell_arrival,
 )
@@ -87,7 +85,7 @@ class EncapSocket:
         self.shared = False
         self._tells_arrival = False
         self._sources: dict[str, bytes] = {}
-        self._fields: tuple[int, int, bool, int] | None = None  # of the outer header, as the socket has them now
+        self._fields: tuple[int, int, bool, bool, int] | None = None  # of the outer header, as the socket has them now
         self.sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
             self.sock.bind((address_text(address), port))
@@ -150,7 +148,7 @@ class EncapSocket:
         ]
 
     def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
-        fields = (packet.tos, packet.ttl, packet.df, packet.fib)
+        fields = (packet.tos, packet.ttl, packet.df, packet.doubt, packet.fib)
         if fields != self._fields:
             self._set_fields(*fields)
         if self.shared:
@@ -159,13 +157,13 @@ class EncapSocket:
         else:
             self.sock.sendto(packet.payload, (dst, dport))
 
-    def _set_fields(self, tos: int, ttl: int, df: bool, fib: int) -> None:
+    def _set_fields(self, tos: int, ttl: int, df: bool, doubt: bool, fib: int) -> None:
         set_header_fields(self.sock, tos, ttl)
         if self.sock.family == socket.AF_INET:
-            self.sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if df else PMTUDISC_DONT)
-        if fib or (self._fields is not None and self._fields[3]):
+            set_discovery(self.sock, df, doubt)
+        if fib or (self._fields is not None and self._fields[4]):
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
-        self._fields = (tos, ttl, df, fib)
+        self._fields = (tos, ttl, df, doubt, fib)
 
     def stale(self, bound: Bound) -> bool:
         """Whether the port has come to belong to somebody else, or no longer does."""

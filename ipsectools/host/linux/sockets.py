@@ -23,8 +23,7 @@ IPV6_RECVERR = 25
 IPV6_MTU = 24
 IPV6_AUTOFLOWLABEL = 70
 IPV6_HDRINCL = 36
-PMTUDISC_DONT = 0
-PMTUDISC_DO = 2
+_PMTUDISC_DONT, _PMTUDISC_DO, _PMTUDISC_PROBE, _PMTUDISC_OMIT = 0, 2, 3, 5
 SO_NO_CHECK = 11
 SO_ATTACH_FILTER = 26
 SO_RCVBUFFORCE = 33
@@ -44,7 +43,13 @@ def address_text(address: bytes) -> str:
     return socket.inet_ntop(address_family(address), address)
 
 
-def prepare_outer(sock: socket.socket, *, df: bool = False, fib: int = 0) -> None:
+def set_discovery(sock: socket.socket, df: bool, doubt: bool) -> None:
+    """Of an IPv4 socket: DF, and whether what the kernel has learned of the path is left out of account."""
+    modes = (_PMTUDISC_OMIT, _PMTUDISC_PROBE) if doubt else (_PMTUDISC_DONT, _PMTUDISC_DO)
+    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, modes[df])
+
+
+def prepare_outer(sock: socket.socket, *, df: bool = False, doubt: bool = False, fib: int = 0) -> None:
     """The options that every socket for outer packets has: non-blocking, DF and fragmentation, flow label 0, FIB."""
     sock.setblocking(False)
     for option in (SO_RCVBUFFORCE, SO_SNDBUFFORCE):
@@ -54,7 +59,7 @@ def prepare_outer(sock: socket.socket, *, df: bool = False, fib: int = 0) -> Non
             fallback = socket.SO_RCVBUF if option == SO_RCVBUFFORCE else socket.SO_SNDBUF
             sock.setsockopt(socket.SOL_SOCKET, fallback, BUFFER)
     if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO if df else PMTUDISC_DONT)
+        set_discovery(sock, df, doubt)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0)
     if fib:
@@ -135,10 +140,10 @@ def open_raw(family: socket.AddressFamily) -> socket.socket:
     return sock
 
 
-def open_raw_df() -> socket.socket:
-    """A raw ESP socket that only sends, IPv4 with DF; each packet has to say its source. Raises OSError."""
+def open_raw_sender(*, df: bool) -> socket.socket:
+    """A raw IPv4 socket for ESP that only sends; each packet has to say its source. Raises OSError."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
-    prepare_outer(sock, df=True)
+    prepare_outer(sock, df=df)
     sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
     sock.bind(("127.0.0.1", 0))  # it hears nothing else: every packet would be copied for it
     return sock

@@ -34,11 +34,11 @@ class LinuxWire:
     """`host.api.Wire` on raw and UDP sockets, one system call per packet."""
 
     SENDERS = 64
-    """Sending sockets kept open (one per source address, DF and FIB)."""
+    """Sending sockets kept open (one per source address, DF, doubt and FIB)."""
 
     def __init__(self) -> None:
         self._receivers: list[socket.socket] = []
-        self._senders: dict[tuple[bytes, bool, int], _Sender] = {}
+        self._senders: dict[tuple[bytes, bool, bool, int], _Sender] = {}
         self._encap = EncapSockets(self._opened)
         self._tells_arrival = False
         self._texts: dict[bytes, str] = {}
@@ -84,18 +84,18 @@ class LinuxWire:
         return text
 
     def _send_raw(self, packet: OuterPacket) -> None:
-        key = (packet.src, packet.df, packet.fib)
+        key = (packet.src, packet.df, packet.doubt, packet.fib)
         sender = self._senders.get(key) or self._open_sender(key)
         if packet.tos != sender.tos or packet.ttl != sender.ttl:
             sockets.set_header_fields(sender.sock, packet.tos, packet.ttl)
             sender.tos, sender.ttl = packet.tos, packet.ttl
         sender.sock.sendto(packet.payload, (self._text(packet.dst), 0))
 
-    def _open_sender(self, key: tuple[bytes, bool, int]) -> _Sender:
-        src, df, fib = key
+    def _open_sender(self, key: tuple[bytes, bool, bool, int]) -> _Sender:
+        src, df, doubt, fib = key
         sock = socket.socket(sockets.address_family(src), socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
         try:
-            sockets.prepare_outer(sock, df=df, fib=fib)
+            sockets.prepare_outer(sock, df=df, doubt=doubt, fib=fib)
             sock.bind((sockets.address_text(src), 0))
             sockets.deafen(sock, sockets.address_text(src))
         except OSError:

@@ -104,7 +104,8 @@ class SimulatedWire:
     """The wire of a machine in memory: `feed` lets a datagram arrive, `sent` holds what left, unless `connect`ed.
 
     `injected` holds the decapsulated packets that were given back to the host, `injected_on` their links;
-    `mtu` is the path MTU to everywhere; a datagram longer than that with `df` set is refused (EMSGSIZE).
+    `mtu` is the path MTU to everywhere, `device_mtu` the device's; a datagram longer than that with `df` set is refused
+    (EMSGSIZE); with `doubt` only the device's counts.
     """
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class SimulatedWire:
         self.refuses_injected = 0
         self.tells_arrival = False
         self.encapsulated: frozenset[tuple[bytes, int]] = frozenset()
-        self.mtu = 1500
+        self.mtu = self.device_mtu = 1500
         self._other: SimulatedWire | None = None
         self._waiting: deque[OuterPacket] = deque()
         self._bell = _Bell()
@@ -135,7 +136,7 @@ class SimulatedWire:
         results = []
         for packet in packets:
             header = (20 if len(packet.src) == 4 else 40) + (8 if packet.ports else 0)
-            if packet.df and header + len(packet.payload) > self.mtu:
+            if packet.df and header + len(packet.payload) > (self.device_mtu if packet.doubt else self.mtu):
                 results.append(EMSGSIZE)
                 continue
             self.sent.append(packet)
