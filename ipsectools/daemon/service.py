@@ -239,6 +239,7 @@ class Service:
             "may_protect": self.host.may_protect,
             "uptime": int(monotonic() - self._started),
             "core": self.forwarder.pump.core_name if self.forwarder is not None else None,
+            "core_reason": self.forwarder.pump.core_reason if self.forwarder is not None else None,
             "interfaces": self._interface_count(),
             "troubles": {each.name: each.trouble for each in self.kernel.interfaces if each.trouble},
             "clients": sum(len(server.clients) for server in self._servers) - 1,  # not the one that asks

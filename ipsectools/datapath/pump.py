@@ -65,12 +65,15 @@ def make_driver(host: Host, events: Events, core: str) -> Driver:
 class Pump:
     """One network namespace's data path. `core`: "auto" (compiled if it is there), "compiled" or "python".
 
-    `driver` is the core at work, for tests that look at it; `interfaces` are the interfaces as they were last set.
+    `core_name` is the core that it has, `core_reason` which one or why; `driver` is that core at work, for tests that
+    look at it; `interfaces` are the interfaces as they were last set.
     """
 
     def __init__(self, host: Host, events: Events, core: str = "auto") -> None:
         """Raises OSError where there are no sockets for ESP to be had."""
-        self.core_name = core_status()[0] if core == "auto" else core
+        possible, reason = core_status()
+        self.core_name = possible if core == "auto" else core
+        self.core_reason = reason if self.core_name == possible else "asked for"
         self.driver = make_driver(host, events, self.core_name)
         self.interfaces: dict[int, Interface] = {}
         self._inbound: dict[int, SA] = {}

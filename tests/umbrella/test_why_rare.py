@@ -71,6 +71,8 @@ class Door:
             return self.interfaces
         if op == "SYSCTLGET":
             return {"value": SYSCTLS[name]}
+        if op == "STATISTICS":
+            return {}
         assert op == "OUTBOUND"
         return {"policies": [2, 4], "sa": self.sa, "inbound": None, "others": []}
 

@@ -249,20 +249,36 @@ def _swap() -> Iterator[Finding]:
         yield NOTE, f"keys of the state directory may be swapped out to {areas[0]}, which is not encrypted", fix
 
 
+def _core_at_work() -> tuple[str, str] | None:
+    """Core of the ipsecd that runs, and why that one; None if none moves packets."""
+    from ipsectools.daemon import manage
+
+    try:
+        found = manage.status(client.state_directory())
+    except client.ClientError:
+        return None  # said elsewhere
+    return (found["core"], found["core_reason"]) if found is not None and found.get("core") else None
+
+
 def _native() -> Iterator[Finding]:
     from ipsectools import preload
     from ipsectools.datapath import core_status
 
-    core, reason = core_status()
-    if core == "compiled":
-        yield OK, f"data path: {reason}", ""
+    possible, why = core_status()
+    core, reason = _core_at_work() or ("", "")
+    whose = "data path of the running ipsecd" if core else "data path"
+    if (core or possible) == "compiled":
+        other = f" (the next ipsecd has plain Python: {why})" if possible != "compiled" else ""
+        yield OK, f"{whose}: {reason or why}{other}", ""
     else:
         fix = (
             ""
             if os.environ.get("IPSECTOOLS_CORE")
             else "install gcc, python3-dev, libssl-dev and run `make venv' again"
         )
-        yield NOTE, f"data path: plain Python, slower: {reason}", fix
+        if possible == "compiled":
+            fix = f"the next one has the {why}: ipsecd --stop, no SA is lost"
+        yield NOTE, f"{whose}: plain Python, slower: {reason or why}", fix
     if preload.library():
         yield OK, "PF_KEY preload library: `ipsectools pfkey-run' works", ""
     else:

@@ -173,6 +173,9 @@ class Walk:
             self.describe()
             interface = self.follow_inner_route()
             self.check_interface(interface)
+            core = self.door.call("STATISTICS").get("core")
+            if core:
+                self.say("data path", f"{'plain Python' if core == 'python' else core} core of the running ipsecd")
             try:
                 outbound = self.door.call("OUTBOUND", name=interface["name"])
             except KernelError as error:
