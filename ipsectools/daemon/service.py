@@ -61,7 +61,7 @@ class Service:
         self._notifier = Notifier()
         self._ownership = _own(directory)
         self._ownership.sign("ipsecd")
-        self._own_sockets: list[str] = []
+        self._own_sockets: dict[str, tuple[str, int, os.stat_result]] = {}
         self._servers: list[ControlServer | PfkeyServer] = []
         hardening.name_process("ipsecd")
         hardening.allow_many_descriptors()
@@ -104,6 +104,7 @@ class Service:
                 self._loop.add(descriptor, self._host_event)
         except (KernelError, StateError) as error:
             raise CannotServe(str(error)) from None
+        kernel.store.is_ours, kernel.store.report = self._ownership.is_current, self.log.error
         return kernel
 
     def _moves_packets(self) -> bool:
@@ -125,15 +126,32 @@ class Service:
         passed = listener.passed_sockets()
         control, pfkey = ("control", socket.SOCK_STREAM), ("pfkey", socket.SOCK_SEQPACKET)
         for name, kind in (control, pfkey):
-            listening = [passed[kind]] if kind in passed else []
-            if not listening or listening[0].getsockname() != f"{self.directory}/{name}":
-                listening.append(listener.bind(self.directory, name, kind))
-                self._own_sockets.append(f"{self.directory}/{name}")
-            for each in listening:
-                if name == "control":
-                    self._servers.append(ControlServer(self._loop, each, self._perform, self.log.failure))
-                else:
-                    self._servers.append(PfkeyServer(self._loop, each, self.kernel, self.log.failure))
+            if kind in passed:
+                self._serve(passed[kind], name)
+            if kind not in passed or passed[kind].getsockname() != f"{self.directory}/{name}":
+                self._bind(name, kind)
+
+    def _bind(self, name: str, kind: int) -> None:
+        self._serve(listener.bind(self.directory, name, kind), name)
+        path = f"{self.directory}/{name}"
+        self._own_sockets[path] = name, kind, os.stat(path, follow_symlinks=False)
+
+    def _serve(self, listening: socket.socket, name: str) -> None:
+        if name == "control":
+            self._servers.append(ControlServer(self._loop, listening, self._perform, self.log.failure))
+        else:
+            self._servers.append(PfkeyServer(self._loop, listening, self.kernel, self.log.failure))
+
+    def _look_after_sockets(self) -> None:
+        """Makes the sockets anew that others have removed: nobody could reach us, and the lock keeps all others out."""
+        for path, (name, kind, made) in list(self._own_sockets.items()):
+            try:
+                if os.path.samestat(os.stat(path, follow_symlinks=False), made):
+                    continue
+                self._bind(name, kind)
+            except FileNotFoundError:
+                self._bind(name, kind)
+            self.log.error(f"{path} was removed or replaced; it has been made anew")
 
     def _catch_signals(self) -> None:
         def stop(number: int, _frame: object) -> None:
@@ -208,6 +226,8 @@ class Service:
             self.log.error(f"stopping: {self.directory} is not the directory any more that it was")
             self._own_sockets.clear()  # what is there under these names is somebody else's
             self._loop.stop()
+        else:
+            self._look_after_sockets()
         if self._notifier.watchdog and now - self._watchdog_at >= self._notifier.watchdog:
             self._watchdog_at = now
             self._notifier.send("WATCHDOG=1")

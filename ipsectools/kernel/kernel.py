@@ -183,6 +183,7 @@ class Kernel(KernelState):
 
     def tick(self, now: float) -> None:
         """Lets the timers fire that are due; to be called once a second. Raises KernelError if nothing can be kept."""
+        self.store.check()
         self.host.process_events()
         with self.request(now):
             self.engine.tick(now)

@@ -7,11 +7,13 @@ into it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 
 from ipsectools.errno import EIO, ENOSPC, EROFS, KernelError
 from ipsectools.kernel.errors import StateError, check_file
+from ipsectools.kernel.filewatch import FileWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
 """From a schema version to the function that makes the next one of it, in one transaction with the others."""
 
 _MAGIC = b"SQLite format 3\0"
+_CACHE = -(1 << 20)  # KiB: all pages that were ever read stay in memory, whatever becomes of the file
 _JOURNAL_LIMIT = 4 << 20  # bytes of the write-ahead log that are kept between transactions
 
 
@@ -78,9 +81,14 @@ class Store:
         self.path = path
         self.changed = False
         """True from the first change of a request until `commit` or `rollback`."""
+        self.is_ours: Callable[[], bool] = lambda: True
+        """Set by who owns the state directory: False once it is somebody else's."""
+        self.report: Callable[[str], None] = lambda text: None
+        """Told, in a line for people, of what others did to the file and what came of it."""
         self._failed = 0
         # The log of a process that was killed may hold what it deleted.
         self._leaves_secrets = path is not None and os.path.lexists(f"{path}-wal")
+        self._watch: FileWatch | None = None
         fresh = path is None or not os.path.lexists(path)
         if path is not None:
             for each in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
@@ -106,6 +114,11 @@ class Store:
             raise StateError(_explain(path, error)) from None
         finally:
             os.umask(previous_mask)
+        self._watch_file()
+
+    def _watch_file(self) -> None:
+        if self.path is not None:
+            self._watch = FileWatch(self.path, f"{self.path}-wal")
 
     def _open(
         self,
@@ -119,6 +132,7 @@ class Store:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA cache_size = {_CACHE}")
         if fresh:
             # Before the write-ahead log is switched on, so that the marks are in the file's header from the start.
             db.execute("BEGIN IMMEDIATE")
@@ -141,6 +155,8 @@ class Store:
         if older < version:
             db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            db.execute(f"SELECT count(*) FROM {name} NOT INDEXED").fetchone()  # into memory, see `_copy`
 
     def rows(self, table: Table) -> Iterator[tuple[Value, ...]]:
         """All rows, in the order that `Table` tells."""
@@ -164,6 +180,8 @@ class Store:
             raise KernelError(self._failed)
         try:
             if not self.changed:
+                if self._watch is not None and (harm := self._watch.harm()):
+                    self._put_back(harm)
                 self._db.execute("BEGIN IMMEDIATE")
                 self.changed = True
             self._db.execute(sql, values)
@@ -176,13 +194,20 @@ class Store:
             raise KernelError(self._failed)
         if not self.changed:
             return
+        harm = self._watch.harm() if self._watch is not None else ""
         try:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
         self.changed = False
+        if self._watch is not None:
+            # What is permanent is so in the file that the next owner will find, before anybody is told.
+            if harm := harm or self._watch.harm(names_only=True):
+                self._put_back(harm)
         if self._leaves_secrets:
             self._remove_log()
+        if self._watch is not None:
+            self._watch.note()
 
     def _remove_log(self) -> None:
         """In the file SQLite overwrites what is deleted (`secure_delete`); its log, which keeps every page as it once
@@ -194,6 +219,38 @@ class Store:
             return
         self._leaves_secrets = bool(busy)
 
+    def check(self) -> None:
+        """Looks whether the file is still what this process made it, and puts it back if not. Raises KernelError.
+
+        Between requests only. What the process knows is the truth: every change went through it.
+        """
+        if self._watch is not None and (harm := self._watch.harm()):
+            try:
+                self._put_back(harm)
+            except KernelError:
+                self.rollback()
+                raise
+
+    def _put_back(self, harm: str) -> None:
+        path = self.path
+        assert path is not None and self._watch is not None
+        if not self.is_ours():
+            self._fail_with(EIO)
+        try:
+            self._watch.lengthen()
+            _copy(self._db, f"{path}.new")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{path}-wal")  # never beside a file that it does not belong to
+            os.rename(f"{path}.new", path)
+            self._db.close()
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+            self._open(False, (), SCHEMA_VERSION, {})
+        except (sqlite3.Error, OSError) as error:
+            self.report(f"{harm}; it cannot be put back, so nothing can be changed: {error}")
+            self._fail_with(_errno_of(path, error) if isinstance(error, sqlite3.Error) else EIO)
+        self._watch_file()
+        self.report(f"{harm}; it has been put back with all that there is")
+
     def rollback(self) -> None:
         """Forgets the changes since the last commit."""
         self._failed = 0
@@ -203,14 +260,39 @@ class Store:
             self._leaves_secrets = True  # a large transaction is in the log before it is committed
 
     def _fail(self, error: sqlite3.Error) -> None:
+        self._fail_with(_errno_of(self.path, error))
+
+    def _fail_with(self, number: int) -> None:
         self.changed = True
-        self._failed = _errno_of(self.path, error)
-        raise KernelError(self._failed) from None
+        self._failed = number
+        raise KernelError(number) from None
 
     def close(self) -> None:
         """Forgets what was not committed and lets go of the file, which holds everything then."""
         self.rollback()
         self._db.close()
+
+
+def _copy(source: sqlite3.Connection, path: str) -> None:
+    """A new file with all rows, on the disk when this returns. Reads nothing but tables: these are in memory."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    previous_mask = os.umask(0o077)
+    try:
+        copy = sqlite3.connect(path, isolation_level=None)
+    finally:
+        os.umask(previous_mask)
+    with contextlib.closing(copy):
+        copy.execute("PRAGMA journal_mode = OFF")
+        copy.execute("PRAGMA synchronous = FULL")
+        copy.execute("BEGIN")
+        for mark in ("application_id", "user_version"):
+            copy.execute(f"PRAGMA {mark} = {source.execute(f'PRAGMA {mark}').fetchone()[0]}")
+        for name, sql in source.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+            copy.execute(sql)
+            rows = source.execute(f"SELECT * FROM {name} ORDER BY rowid")
+            copy.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows.description))})", rows)
+        copy.execute("COMMIT")
 
 
 def _errno_of(path: str | None, error: sqlite3.Error) -> int:
