@@ -200,10 +200,9 @@ class Store:
         except sqlite3.Error as error:
             self._fail(error)
         self.changed = False
-        if self._watch is not None:
-            # What is permanent is so in the file that the next owner will find, before anybody is told.
-            if harm := harm or self._watch.harm(names_only=True):
-                self._put_back(harm)
+        # What is permanent is so in the file that the next owner will find, before anybody is told.
+        if self._watch is not None and (harm := harm or self._watch.harm(names_only=True)):
+            self._put_back(harm)
         if self._leaves_secrets:
             self._remove_log()
         if self._watch is not None:
