@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import ipaddress
-import select
 import socket
 import struct
 import threading
 import time
 from typing import TYPE_CHECKING
+
+from ipsectools.lab.ring import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,9 +21,9 @@ PROTOCOL_ICMP, PROTOCOL_UDP, PROTOCOL_ESP, PROTOCOL_ICMPV6 = 1, 17, 50, 58
 ICMP_ERRORS = (b"\x03", b"\x0b", b"\x0c")
 ICMPV6_ERRORS = (b"\x01", b"\x02", b"\x03", b"\x04")
 IPV6_HOP_BY_HOP, IPV6_FRAGMENT = 0, 44
-SOL_PACKET, PACKET_STATISTICS = 263, 6
-SO_RCVBUFFORCE = 33
 NATT_PORT = 4500
+PATIENCE = 10.0
+"""Seconds for the kernel to show what has arrived; it takes a few milliseconds."""
 NEIGHBOUR_TYPES = frozenset({*range(130, 138), 143})
 """ICMPv6 messages that stay on the link: multicast listeners, router and neighbour discovery (RFC 4861, 3810)."""
 
@@ -148,47 +147,45 @@ class Capture:
         on_packet: Callable[[Seen], None] | None = None,
         natt_ports: Iterable[int] = (NATT_PORT,),
     ) -> None:
-        self._socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
-        # Between opening and binding, the socket hears every interface of the host.
-        self._socket.setblocking(False)
-        self._socket.bind((interface, ETH_P_ALL))
-        while self._receive():
-            pass
+        self._socket = host.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+        self._ring = Ring(self._socket)
         self._on_packet = on_packet
         self._natt_ports = tuple(natt_ports)
         self._seen: list[Seen] = []
         self._lock = threading.Lock()
         self._closing = False
-        self.missed = 0
+        self._socket.bind((interface, ETH_P_ALL))  # from here on it hears something
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def _receive(self) -> tuple[bytes, tuple[str, int, int, int, bytes]] | None:
-        while True:
-            try:
-                return self._socket.recvfrom(65536)
-            except BlockingIOError:
-                return None
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:  # said once, when the interface goes; what came before is still there
-                    raise
+    @property
+    def missed(self) -> int:
+        """Packets that the capture itself lost."""
+        return self._ring.missed
 
-    def _drain(self) -> None:
-        with self._lock:
-            while (received := self._receive()) is not None:
-                packet, (_, ethertype, direction, *_) = received
-                outgoing = direction == socket.PACKET_OUTGOING
-                seen = look(packet, ethertype, outgoing, time.monotonic(), self._natt_ports)
-                self._seen.append(seen)
-                if self._on_packet is not None:
-                    self._on_packet(seen)
+    def _take(self) -> None:
+        offset = time.monotonic() - time.time()
+        for packet, ethertype, kind, when in self._ring.take():
+            seen = look(packet, ethertype, kind == socket.PACKET_OUTGOING, when + offset, self._natt_ports)
+            self._seen.append(seen)
+            if self._on_packet is not None:
+                self._on_packet(seen)
 
     def _watch(self) -> None:
         while not self._closing:
-            if select.select([self._socket], [], [], 0.05)[0]:
-                self._drain()
+            self._ring.wait()
+            with self._lock:
+                self._take()
+
+    def _drain(self) -> None:
+        """Everything that has arrived, also what the kernel does not show yet."""
+        with self._lock:
+            self._ring.count()
+            self._take()
+            deadline = time.monotonic() + PATIENCE
+            while self._ring.is_behind and time.monotonic() < deadline:
+                self._ring.wait()
+                self._take()
 
     def packets(self) -> list[Seen]:
         """Everything seen so far, in order."""
@@ -205,14 +202,9 @@ class Capture:
 
         Raises AssertionError when the capture lost packets, since then nothing can be said."""
         found = [seen for seen in self.packets() if seen.kind == "clear"]
-        self._count_missed()
         if self.missed:
             raise AssertionError(f"the capture itself lost {self.missed} packets")
         return found
-
-    def _count_missed(self) -> None:
-        statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-        self.missed += struct.unpack("=II", statistics)[1]
 
     def forget(self) -> None:
         """Starts again with an empty record."""
@@ -225,7 +217,7 @@ class Capture:
         self._drain()
         self._closing = True
         self._thread.join()
-        self._count_missed()
+        self._ring.close()
         self._socket.close()
 
     def __enter__(self) -> Capture:

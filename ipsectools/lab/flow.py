@@ -79,6 +79,12 @@ class Counters:
                     arrivals.outstanding = 0  # lost: nobody waits for them again
                 return
 
+    def wait_for_all(self, patience: float) -> None:
+        """Books what arrives until everything ever sent is there, or `patience` seconds are over."""
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(len(each.numbers) < each.sent for each in (self.forth, self.back)):
+            self._book({self._ends[1]: self.forth, self._ends[0]: self.back}, 0.05)
+
     def drain(self) -> None:
         """Books what is there now."""
         while self._book({self._ends[1]: self.forth, self._ends[0]: self.back}, 0):

@@ -65,7 +65,7 @@ def test_esn_across_the_edge(faulty: tuple[Host, Host, FaultyLink], algorithm: A
     with Capture(a) as capture, Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters:
         counters.run(600, burst=50, timeout=0.05)
         link.set()
-        counters.collect(0.5)
+        counters.wait_for_all(10)
         packets = capture.esp()
         # Each arrived once: the window reached back across the edge. (Order is what the link disturbed.)
         assert sorted(counters.forth.numbers) == list(range(600)), (counters.forth, [book.closed() for book in books])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ipsectools import preload
 from ipsectools.lab.capture import Capture
 from ipsectools.lab.host import CHECKOUT
 from ipsectools.lab.manual import steps
@@ -59,7 +60,10 @@ def test_the_pages_have_sessions() -> None:
 @pytest.mark.traffic
 @pytest.mark.parametrize("page", [page for page in SESSIONS if page != "if_ipsec.4"])
 def test_examples_can_be_typed(hosts: Pair, page: str) -> None:
-    play(hosts, SESSIONS[page])
+    session = SESSIONS[page]
+    if preload.library() is None:  # without a C compiler; the command says so
+        session = [step for step in session if "pfkey-run" not in step.line.split()]
+    play(hosts, session)
 
 
 @pytest.mark.traffic

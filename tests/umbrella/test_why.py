@@ -231,5 +231,5 @@ def test_what_is_foretold_leaves(hosts: tuple[Host, Host], algorithm: Algorithm)
     a.set_kernel("net/ipv4/ip_forward", 0)
     elsewhere = a.run("ipsectools", "why", "10.0.0.1", INNER["inet"][1], check=False)
     assert elsewhere.output.splitlines()[-1] == "to mend:   sysctl net.ipv4.ip_forward=1"
-    a.run("sysctl", "-q", "net.ipv4.ip_forward=1")
+    a.set_kernel("net/ipv4/ip_forward", 1)
     assert a.run("ipsectools", "why", "10.0.0.1", INNER["inet"][1]).status == 0
