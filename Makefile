@@ -8,7 +8,7 @@ MAN    := $(wildcard man/*.[1-9])
 NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name pfkey_preload.c)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test long bench bench-cli check format clean install uninstall
+.PHONY: help venv demo test long fresh bench bench-cli soak check format clean install uninstall
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +30,10 @@ test: $(VENV)/.built ## all tests but the long ones (as root: with real packets)
 	$(PY) -m pytest -n $(JOBS)
 
 long: $(VENV)/.built ## the long tests
-	$(PY) -m pytest -n $(JOBS) -m 'long and not alone' --timeout 1200
-	$(PY) -m pytest -n 0 -m 'long and alone' --timeout 1200
+	$(PY) -m pytest -n $(JOBS) -m long --timeout 1200
+
+fresh: $(VENV)/.built ## `make test` on bare Debian 12 and 13, as root and as a user (root; FRESH='13-user' for one of them)
+	@sh .make/fresh $(FRESH)
 
 bench: $(VENV)/.built ## our tunnels, others and the limits side by side (root; BENCH='--help' for options)
 	@$(PY) -m tests.bench.tunnels $(BENCH)

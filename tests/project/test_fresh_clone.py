@@ -1,4 +1,4 @@
-"""As a newcomer would: a fresh clone, an empty home directory, the two commands of the README, and `make install`."""
+"""As a newcomer would: a fresh clone, an empty home directory, the README's first command, and `make install`."""
 
 from __future__ import annotations
 
@@ -61,19 +61,18 @@ INSTALLED = [
 ]
 
 
-@pytest.mark.alone
-@pytest.mark.timeout(1200)
-def test_both_commands_of_the_readme(clone: Path) -> None:
+@pytest.mark.timeout(600)
+def test_the_first_command_of_the_readme(clone: Path) -> None:
+    """The second one, `make test`, is run on machines as fresh as that by `make fresh`."""
     demo = newcomer(clone, "make", "demo")
     assert demo.returncode == 0, demo.stdout[-2000:] + demo.stderr[-2000:]
     assert "A# setkey -c" in demo.stdout
-    tests = newcomer(clone, "make", "test")
-    assert tests.returncode == 0, tests.stdout[-4000:] + tests.stderr[-2000:]
-    assert " passed" in tests.stdout.splitlines()[-1]
+    said = [line for line in demo.stdout.splitlines() if line.startswith(("make-venv: ", "build-native: "))]
+    assert len(said) >= 4, "it does not say what takes so long"
     again = newcomer(clone, "make", "venv", timeout=60)
     assert "Nothing to be done" in again.stdout, "a second `make` sets up again"
     changed = newcomer(clone, "git", "status", "--porcelain")
-    assert changed.stdout == "", "the commands leave files that git does not ignore"
+    assert changed.stdout == "", "the command leaves files that git does not ignore"
 
 
 @pytest.mark.timeout(600)

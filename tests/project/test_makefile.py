@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ipsectools.lab.host import CHECKOUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def read(name: str) -> str:
@@ -27,7 +32,7 @@ def run(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
 def test_make_alone_lists_the_targets() -> None:
     result = run("make")
     assert result.returncode == 0
-    for target in ("venv", "demo", "test", "long", "check", "install", "clean"):
+    for target in ("venv", "demo", "test", "long", "fresh", "check", "install", "clean"):
         assert re.search(rf"^  make {target} ", result.stdout, re.M), target
 
 
@@ -50,6 +55,24 @@ def test_ci_runs_the_readme_s_test_command() -> None:
     script = read(".ci/run")
     assert "make test\n" in script
     assert os.access(os.path.join(CHECKOUT, ".ci", "run"), os.X_OK)
+
+
+def test_ci_ends_within_45_minutes() -> None:
+    """Whatever hangs: the bounds of its parts add up."""
+    bounds = re.findall(r"\btimeout (?:--kill-after=(\d+) )?(\d+) ", read(".ci/run"))
+    commands = re.findall(r"^.*\b(?:make|sh \.make/\w+)\b.*$", re.sub("(?m)^#.*$", "", read(".ci/run")), re.M)
+    assert len(bounds) == len(commands) == 3
+    assert sum(int(more or 0) + int(seconds) for more, seconds in bounds) <= 45 * 60
+
+
+def test_fresh_machines_are_said_not_to_be_had(tmp_path: Path) -> None:
+    assert run("sh", ".make/fresh", "11-root").returncode == 2
+    for name in ("sh", "dirname", "id"):
+        found = shutil.which(name)
+        assert found
+        (tmp_path / name).symlink_to(found)
+    skipped = run("sh", ".make/fresh", "12-root", PATH=str(tmp_path))
+    assert (skipped.returncode, skipped.stdout.startswith("fresh: skipped: ")) == (77, True), skipped
 
 
 def test_files_that_the_readme_names_exist() -> None:
