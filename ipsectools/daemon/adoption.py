@@ -8,6 +8,7 @@ made with that interface's reqid in tunnel mode. All else passes as it is.
 
 from __future__ import annotations
 
+from ipsectools.kernel.interfaces import if_ipsec
 from ipsectools.kernel.numeric import unparse
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import message as messages
@@ -70,6 +71,10 @@ def _reqid_of_interface(kernel: Kernel, found: dict[int, bytes]) -> int:
     for source, destination in (ends, reversed(ends)):
         for interface in kernel.interfaces.by_tunnel_source(*source):
             tunnel = interface.tunnel
-            if tunnel is not None and (tunnel.dst, tunnel.dst_zone) == destination:
-                return interface.reqid
+            if (
+                isinstance(interface.own, if_ipsec.Own)
+                and tunnel is not None
+                and (tunnel.dst, tunnel.dst_zone) == destination
+            ):
+                return if_ipsec.of(interface).reqid
     return 0

@@ -209,7 +209,7 @@ def _may_embed(directory: str, name: str, changing: bool) -> bool:
     except OSError:
         pass
     try:
-        if is_simulated() or not (changing or statedir.has_ipsec_interfaces(directory)):
+        if is_simulated() or not (changing or statedir.moves_packets(directory)):
             return True
         # Where packets cannot flow ipsecd could do no more than we, who can say what is missing.
         return missing() is not None if name == "control" else not may_protect()

@@ -8,7 +8,7 @@ into (made by a release that gave devices no owner) is made anew, which throws t
 from __future__ import annotations
 
 from ipsectools.errno import EBUSY, ENXIO, EPERM, KernelError
-from ipsectools.kernel.interfaces import if_ipsec, sync
+from ipsectools.kernel.interfaces import sync, tunnel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Devices:
             return
         try:
             with self._kernel.request(self._kernel.now):
-                if_ipsec.set_trouble(self._kernel, interface, trouble)
+                tunnel.set_trouble(self._kernel, interface, trouble)
         except KernelError as error:
             self._report(f"state: {error}")
 

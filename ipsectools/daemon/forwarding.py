@@ -15,6 +15,7 @@ from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
 from ipsectools.datapath.tables import Interface as Entry
 from ipsectools.errno import KernelError
+from ipsectools.kernel.interfaces import if_ipsec
 from ipsectools.kernel.key.validate import COUNTER_MODE
 
 TYPE_CHECKING = False
@@ -113,10 +114,10 @@ class Forwarder:
         self._choose_outbound(sa)
 
     def interface_changed(self, interface: Interface) -> None:
-        if interface.is_ipsec:
+        if isinstance(interface.own, if_ipsec.Own):
             self._forget_tunnel(interface.index)
             if interface.tunnel is not None:
-                key = (_packed(interface.tunnel.src), _packed(interface.tunnel.dst), interface.reqid)
+                key = (_packed(interface.tunnel.src), _packed(interface.tunnel.dst), if_ipsec.of(interface).reqid)
                 self._tunnels[key] = interface.index
                 self._tunnel_of[interface.index] = key
             self._set_interface(interface)
@@ -139,7 +140,7 @@ class Forwarder:
         """Everything anew; SAs that are the same keep what they have seen."""
         self._set_settings()
         self._load_sas()
-        present = {interface.index for interface in self._kernel.interfaces if interface.is_ipsec}
+        present = {interface.index for interface in self._kernel.interfaces if isinstance(interface.own, if_ipsec.Own)}
         for index in [index for index in self.pump.interfaces if index not in present]:
             self.interface_removed(index)
         for interface in self._kernel.interfaces:
@@ -202,7 +203,7 @@ class Forwarder:
         outbound = None
         if interface.tunnel is not None:
             src, dst = _packed(interface.tunnel.src), _packed(interface.tunnel.dst)
-            chosen = self._kernel.engine.outbound_sa(src, dst, interface.reqid)
+            chosen = self._kernel.engine.outbound_sa(src, dst, if_ipsec.of(interface).reqid)
             if chosen is not None:
                 self._reserve_first(chosen)
                 outbound = self._sas.get(chosen.spi)
@@ -215,7 +216,7 @@ class Forwarder:
             mtu=interface.mtu,
             src=src,
             dst=dst,
-            reqid=interface.reqid,
+            reqid=if_ipsec.of(interface).reqid,
             tunnelfib=interface.tunnelfib,
             outbound=outbound,
         )
@@ -283,8 +284,8 @@ class Forwarder:
         if kind == ACQUIRE:
             index, family = ident
             interface = self._kernel.interfaces.by_index(index)
-            if interface is not None and len(interface.policies) == 4:
-                policy = interface.policies[1 if family == 4 else 3]
+            if interface is not None and len(policies := if_ipsec.of(interface).policies) == 4:
+                policy = policies[1 if family == 4 else 3]
                 for _ in range(min(count, ACQUIRES_AT_ONCE)):
                     engine.acquire_for_policy(policy, now)
             return

@@ -245,7 +245,7 @@ class Service:
         return not any(server.clients for server in self._servers) and self._interface_count() == 0
 
     def _interface_count(self) -> int:
-        return sum(interface.is_ipsec for interface in self.kernel.interfaces)
+        return sum(interface.moves_packets for interface in self.kernel.interfaces)
 
     def status(self) -> dict[str, Any]:
         """What `ipsecd --status` shows."""

@@ -7,110 +7,42 @@ not there; EPERM for whoever must not change anything.
 
 from __future__ import annotations
 
-from ipsectools.errno import EINVAL, ENXIO, EPERM, KernelError
+from ipsectools.errno import EINVAL, EPERM, KernelError
 from ipsectools.kernel import modules, statistics
 from ipsectools.kernel.addresses import inet, inet6, nd6
-from ipsectools.kernel.interfaces import bridge, cloners, generic, if_ipsec, outbound, status, vnet
+from ipsectools.kernel.interfaces import (
+    all_kinds,  # noqa: F401  # registers them
+    bridge,
+    cloners,
+    generic,
+    kinds,
+    outbound,
+    status,
+    tunnel,
+    vnet,
+)
+from ipsectools.kernel.operation import OPERATIONS, Operation, interface_of, on_interface
 from ipsectools.kernel.sysctl import ACCEPT_UNCLAIMED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from ipsectools.kernel.interfaces.interface import Interface
+    from ipsectools.kernel.operation import Perform
     from ipsectools.kernel.state import KernelState
-
-    Check = Callable[[Any], bool]
-    Perform = Callable[[KernelState, dict[str, Any]], Any]
 
 
 def perform(state: KernelState, op: object, args: object, privileged: bool) -> Any:
-    """Checks and performs one operation. Raises KernelError."""
+    """Checks and performs one operation. Raises KernelError.
+
+    The order of checks is FreeBSD's: privilege, then the request, then the interface.
+    """
     operation = OPERATIONS.get(op) if isinstance(op, str) else None
     if operation is None:
         raise KernelError(EINVAL)
     if operation.needs_privilege and not privileged:
         raise KernelError(EPERM)
     return operation.perform(state, operation.check(args))
-
-
-class Operation:
-    """One row of the table: what it does and which arguments it takes; a `?` marks one that may be absent or None."""
-
-    __slots__ = ("_checks", "_optional", "needs_privilege", "perform")
-
-    def __init__(self, perform: Perform, arguments: str, *, needs_privilege: bool = True) -> None:
-        self.perform = perform
-        self.needs_privilege = needs_privilege
-        self._checks: dict[str, Check] = {}
-        self._optional: set[str] = set()
-        for word in arguments.split():
-            name, _, kind = word.partition(":")
-            if kind.endswith("?"):
-                self._optional.add(name)
-            self._checks[name] = CHECKS[kind.rstrip("?")]
-
-    def check(self, args: object) -> dict[str, Any]:
-        """The arguments, complete: absent ones are None. EINVAL."""
-        if not isinstance(args, dict) or not args.keys() <= self._checks.keys():
-            raise KernelError(EINVAL)
-        checked: dict[str, Any] = {}
-        for name, check in self._checks.items():
-            value = args.get(name)
-            if value is None and name in self._optional:
-                checked[name] = None
-            elif check(value):
-                checked[name] = value
-            else:
-                raise KernelError(EINVAL)
-        return checked
-
-
-def _is_text(value: Any) -> bool:
-    """A text that a C program could give. How long it may be is checked where it belongs."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        # Arguments that are not UTF-8 come as Python has them, with lone surrogates of one kind.
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_within(least: int, most: int) -> Check:
-    return lambda value: type(value) is int and least <= value <= most
-
-
-def _are_words(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) <= 16 and all(map(_is_text, value))
-
-
-CHECKS: dict[str, Check] = {
-    "text": _is_text,
-    "i32": _is_within(-(1 << 31), (1 << 31) - 1),
-    "u32": _is_within(0, (1 << 32) - 1),
-    "words": _are_words,
-    "family": lambda value: value in ("inet", "inet6") if isinstance(value, str) else False,
-    "value": lambda value: _is_text(value) or _is_within(-(1 << 63), (1 << 64) - 1)(value),
-}
-
-
-def _interface(state: KernelState, args: dict[str, Any]) -> Interface:
-    interface = state.interfaces.by_name(args["name"])
-    if interface is None:
-        raise KernelError(ENXIO)
-    return interface
-
-
-def _on_interface(function: Callable[..., None], *names: str) -> Perform:
-    """An operation on the interface `name`, with these arguments."""
-
-    def perform(state: KernelState, args: dict[str, Any]) -> None:
-        function(state, _interface(state, args), *(args[name] for name in names))
-
-    return perform
 
 
 def _create(state: KernelState, args: dict[str, Any]) -> str:
@@ -121,13 +53,13 @@ def _create(state: KernelState, args: dict[str, Any]) -> str:
 
 def _set_tunnel(family: str) -> Perform:
     def perform(state: KernelState, args: dict[str, Any]) -> None:
-        if_ipsec.set_tunnel(state, _interface(state, args), family, args["src"], args["dst"])
+        tunnel.set_end_points(state, interface_of(state, args), family, args["src"], args["dst"])
 
     return perform
 
 
 def _new_address(state: KernelState, args: dict[str, Any]) -> None:
-    interface = _interface(state, args)
+    interface = interface_of(state, args)
     address, prefixlen, peer = args["address"], args["prefixlen"], args["peer"]
     if args["family"] == "inet":
         inet.add(state, interface, address, prefixlen, peer, args["broadcast"])
@@ -138,7 +70,7 @@ def _new_address(state: KernelState, args: dict[str, Any]) -> None:
 
 def _delete_address(state: KernelState, args: dict[str, Any]) -> None:
     module = inet if args["family"] == "inet" else inet6
-    module.delete(state, _interface(state, args), args["address"])
+    module.delete(state, interface_of(state, args), args["address"])
 
 
 def _set_sysctl(state: KernelState, args: dict[str, Any]) -> list[int]:
@@ -151,42 +83,41 @@ def _set_sysctl(state: KernelState, args: dict[str, Any]) -> list[int]:
     return [old, new]
 
 
-OPERATIONS = {
+OPERATIONS |= {
     "LISTIF": Operation(
         lambda state, args: status.list_interfaces(state, args["name"]), "name:text?", needs_privilege=False
     ),
-    "SIOCIFGCLONERS": Operation(lambda _state, _args: cloners.names(), "", needs_privilege=False),
+    "SIOCIFGCLONERS": Operation(lambda _state, _args: kinds.names(), "", needs_privilege=False),
     "SIOCIFCREATE2": Operation(_create, "name:text fib:u32?"),
-    "SIOCIFDESTROY": Operation(_on_interface(cloners.destroy), "name:text"),
-    "SIOCSIFFLAGS": Operation(_on_interface(generic.set_flags, "set", "clear"), "name:text set:u32 clear:u32"),
-    "SIOCSIFMTU": Operation(_on_interface(generic.set_mtu, "value"), "name:text value:i32"),
-    "SIOCSIFMETRIC": Operation(_on_interface(generic.set_metric, "value"), "name:text value:i32"),
-    "SIOCSIFNAME": Operation(_on_interface(generic.set_name, "new"), "name:text new:text"),
-    "SIOCSIFDESCR": Operation(_on_interface(generic.set_description, "text"), "name:text text:text"),
-    "SIOCSIFCAP": Operation(_on_interface(generic.set_capabilities, "value"), "name:text value:u32"),
-    "SIOCSIFLLADDR": Operation(_on_interface(generic.set_link_address, "address"), "name:text address:text"),
-    "SIOCAIFGROUP": Operation(_on_interface(generic.join_group, "group"), "name:text group:text"),
-    "SIOCDIFGROUP": Operation(_on_interface(generic.leave_group, "group"), "name:text group:text"),
+    "SIOCIFDESTROY": Operation(on_interface(cloners.destroy), "name:text"),
+    "SIOCSIFFLAGS": Operation(on_interface(generic.set_flags, "set", "clear"), "name:text set:u32 clear:u32"),
+    "SIOCSIFMTU": Operation(on_interface(generic.set_mtu, "value"), "name:text value:i32"),
+    "SIOCSIFMETRIC": Operation(on_interface(generic.set_metric, "value"), "name:text value:i32"),
+    "SIOCSIFNAME": Operation(on_interface(generic.set_name, "new"), "name:text new:text"),
+    "SIOCSIFDESCR": Operation(on_interface(generic.set_description, "text"), "name:text text:text"),
+    "SIOCSIFCAP": Operation(on_interface(generic.set_capabilities, "value"), "name:text value:u32"),
+    "SIOCSIFLLADDR": Operation(on_interface(generic.set_link_address, "address"), "name:text address:text"),
+    "SIOCAIFGROUP": Operation(on_interface(generic.join_group, "group"), "name:text group:text"),
+    "SIOCDIFGROUP": Operation(on_interface(generic.leave_group, "group"), "name:text group:text"),
     "SIOCGIFGMEMB": Operation(
         lambda state, args: generic.find_members(state, args["group"]), "group:text", needs_privilege=False
     ),
-    "SIOCSIFFIB": Operation(_on_interface(generic.set_fib, "fib"), "name:text fib:u32"),
-    "SIOCSTUNFIB": Operation(_on_interface(generic.set_tunnel_fib, "fib"), "name:text fib:u32"),
+    "SIOCSIFFIB": Operation(on_interface(generic.set_fib, "fib"), "name:text fib:u32"),
+    "SIOCSTUNFIB": Operation(on_interface(generic.set_tunnel_fib, "fib"), "name:text fib:u32"),
     "SIOCSIFPHYADDR": Operation(_set_tunnel("inet"), "name:text src:text dst:text"),
     "SIOCSIFPHYADDR_IN6": Operation(_set_tunnel("inet6"), "name:text src:text dst:text"),
-    "SIOCDIFPHYADDR": Operation(_on_interface(if_ipsec.delete_tunnel), "name:text"),
-    "IPSECSREQID": Operation(_on_interface(if_ipsec.set_reqid, "reqid"), "name:text reqid:u32"),
+    "SIOCDIFPHYADDR": Operation(on_interface(tunnel.delete_end_points), "name:text"),
     "NEWADDR": Operation(
         _new_address,
         "name:text family:family address:text prefixlen:i32 peer:text? broadcast:text? flags:words?"
         " pltime:u32? vltime:u32?",
     ),
     "DELADDR": Operation(_delete_address, "name:text family:family address:text?"),
-    "SIOCSIFINFO_IN6": Operation(_on_interface(inet6.set_nd6_flags, "set", "clear"), "name:text set:u32 clear:u32"),
+    "SIOCSIFINFO_IN6": Operation(on_interface(inet6.set_nd6_flags, "set", "clear"), "name:text set:u32 clear:u32"),
     "SIOCSDEFIFACE_IN6": Operation(lambda state, args: nd6.set_default(state, args["name"]), "name:text?"),
-    "BRDGADD": Operation(_on_interface(bridge.add, "member"), "name:text member:text"),
-    "BRDGDEL": Operation(_on_interface(bridge.delete, "member"), "name:text member:text"),
-    "SIOCSIFVNET": Operation(_on_interface(vnet.move, "vnet"), "name:text vnet:text"),
+    "BRDGADD": Operation(on_interface(bridge.add, "member"), "name:text member:text"),
+    "BRDGDEL": Operation(on_interface(bridge.delete, "member"), "name:text member:text"),
+    "SIOCSIFVNET": Operation(on_interface(vnet.move, "vnet"), "name:text vnet:text"),
     "SIOCSIFRVNET": Operation(
         lambda state, args: vnet.reclaim(state, args["name"], args["vnet"]), "name:text vnet:text"
     ),
@@ -198,8 +129,4 @@ OPERATIONS = {
     "KLDUNLOAD": Operation(lambda state, args: modules.unload(state, args["file"]), "file:text"),
     "STATISTICS": Operation(lambda state, _args: statistics.read(state), "", needs_privilege=False),
     "SHAREDKEYS": Operation(lambda state, _args: outbound.shared_keys(state), ""),
-    "OUTBOUND": Operation(
-        lambda state, args: outbound.read(state, _interface(state, args)), "name:text", needs_privilege=False
-    ),
 }
-"""All operations. The order of checks is FreeBSD's: privilege, then the request, then the interface."""

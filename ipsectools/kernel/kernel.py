@@ -13,7 +13,7 @@ from ipsectools.errno import EPERM, KernelError
 from ipsectools.kernel import control
 from ipsectools.kernel.addresses import inet6, routes
 from ipsectools.kernel.errors import StateError
-from ipsectools.kernel.interfaces import if_ipsec, sync
+from ipsectools.kernel.interfaces import kinds, sync, tunnel
 from ipsectools.kernel.interfaces.interface import TABLES as INTERFACE_TABLES
 from ipsectools.kernel.interfaces.list import Interfaces
 from ipsectools.kernel.key.dispatch import Dispatcher
@@ -48,7 +48,7 @@ class Kernel(KernelState):
     ) -> None:
         """`moves_traffic` False: no data path will be attached (see `Dispatcher.load`)."""
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
-        tables = [*INTERFACE_TABLES, routes.TABLE, *SYSCTL_TABLES, *Dispatcher.TABLES, *sync.TABLES]
+        tables = [*INTERFACE_TABLES, routes.TABLE, *kinds.tables(), *sync.TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES]
         tables += self._host_tables.values()
         super().__init__(Store(state_path, tables), host, now, make_ledger)
         self.link_followers += [inet6.attach_link_local, inet6.finish_detection]
@@ -157,7 +157,9 @@ class Kernel(KernelState):
         self.engine.load(self.now, moves_traffic=self._moves_traffic)
         self._routes.load()
         sync.attach(self)
-        if_ipsec.find_local_addresses(self)
+        for kind in kinds.KINDS.values():
+            kind.load(self)
+        tunnel.find_local_addresses(self)
 
     # doors
 

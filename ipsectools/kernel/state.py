@@ -76,7 +76,7 @@ class KernelState:
 
     def touch(self, interface: Interface) -> None:
         """After this the host may have other routes into the interface: looked after before the request ends."""
-        if interface.is_ipsec:
+        if interface.moves_packets:
             self.touched.add(interface.position)
 
     def _tell(self, name: str, *values: object) -> None:

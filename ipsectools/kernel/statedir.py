@@ -141,18 +141,23 @@ def _make(path: str) -> None:
     check_directory(path)
 
 
-def has_ipsec_interfaces(directory: str) -> bool:
-    """True if the state file there, which nobody owns now, knows an ipsec interface. False if it cannot be read."""
+def moves_packets(directory: str) -> bool:
+    """True if the state file there, which nobody owns now, knows an interface whose packets we move.
+
+    Also if it is an older release's: to migrate it is ipsecd's work. False if it cannot be read.
+    """
     path = f"{directory}/{STATE_FILE}"
     try:
         if os.path.getsize(path) == 0:
             return False
     except OSError:
         return False
-    from ipsectools.kernel.store import peek
+    from ipsectools.kernel.store import SCHEMA_VERSION, peek
 
     try:
-        return peek(path, "SELECT 1 FROM interface WHERE cloner = 'ipsec' LIMIT 1") is not None
+        if peek(path, f"SELECT 1 FROM pragma_user_version WHERE user_version < {SCHEMA_VERSION}") is not None:
+            return True
+        return peek(path, "SELECT 1 FROM interface WHERE moves_packets LIMIT 1") is not None
     except StateError:
         return False
 

@@ -26,9 +26,22 @@ Value: TypeAlias = "int | str | bytes | float | None"
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "StateError", "Store", "Table", "Value", "peek"]
 
 APPLICATION_ID = 0x49505365  # "IPSe"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _give_kinds_their_rows(db: sqlite3.Connection) -> None:
+    """1 -> 2: what only if_ipsec(4) has leaves the interface's row for a table of its own."""
+    db.execute(
+        "CREATE TABLE if_ipsec (position INTEGER PRIMARY KEY, reqid INTEGER NOT NULL, policies TEXT NOT NULL) STRICT"
+    )
+    db.execute("INSERT INTO if_ipsec SELECT position, reqid, policies FROM interface WHERE cloner = 'ipsec'")
+    db.execute("ALTER TABLE interface ADD COLUMN moves_packets INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE interface SET moves_packets = 1 WHERE cloner = 'ipsec'")
+    db.execute("ALTER TABLE interface DROP COLUMN reqid")
+    db.execute("ALTER TABLE interface DROP COLUMN policies")
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _give_kinds_their_rows}
 """From a schema version to the function that makes the next one of it, in one transaction with the others."""
 
 _MAGIC = b"SQLite format 3\0"

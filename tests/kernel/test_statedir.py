@@ -112,21 +112,21 @@ def test_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fault: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_has_ipsec_interfaces(tmp_path: Path) -> None:
+def test_moves_packets(tmp_path: Path) -> None:
     path = f"{tmp_path}/state.db"
-    assert not statedir.has_ipsec_interfaces(str(tmp_path))
+    assert not statedir.moves_packets(str(tmp_path))
     driver = Driver(path)
-    assert not statedir.has_ipsec_interfaces(str(tmp_path))  # somebody owns it
+    assert not statedir.moves_packets(str(tmp_path))  # somebody owns it
     driver.restart()
     driver.call("SIOCIFCREATE2", name="epair")
     driver.kernel.close()
-    assert not statedir.has_ipsec_interfaces(str(tmp_path))
+    assert not statedir.moves_packets(str(tmp_path))
     driver = Driver(path)
     driver.call("SIOCIFCREATE2", name="ipsec")
     driver.kernel.close()
-    assert statedir.has_ipsec_interfaces(str(tmp_path))
+    assert statedir.moves_packets(str(tmp_path))
     Path(path).write_bytes(b"")
-    assert not statedir.has_ipsec_interfaces(str(tmp_path))
+    assert not statedir.moves_packets(str(tmp_path))
 
 
 def test_light_imports() -> None:

@@ -6,7 +6,7 @@ import contextlib
 
 from ipsectools.errno import KernelError
 from ipsectools.host.api import Address
-from ipsectools.kernel.interfaces import if_ipsec
+from ipsectools.kernel.interfaces import tunnel
 from ipsectools.kernel.numeric import is_link_local, parse
 
 TYPE_CHECKING = False
@@ -117,7 +117,7 @@ def enter(state: KernelState, interface: Interface, address: InterfaceAddress) -
     state.interfaces.save_address(interface, address)
     state.touch(interface)
     if not known:
-        if_ipsec.local_address_added(state, address.address, interface.zone_of(address))
+        tunnel.local_address_added(state, address.address, interface.zone_of(address))
     state.interface_changed(interface)
 
 
@@ -126,5 +126,5 @@ def drop(state: KernelState, interface: Interface, address: InterfaceAddress) ->
     state.interfaces.drop_address(interface, address)
     state.withdrawn.get(interface.position, set()).discard((address.family, address.address))
     state.touch(interface)
-    if_ipsec.local_address_removed(state, address.address, interface.zone_of(address))
+    tunnel.local_address_removed(state, address.address, interface.zone_of(address))
     state.interface_changed(interface)

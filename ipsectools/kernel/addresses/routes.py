@@ -94,7 +94,7 @@ class Routes:
 
     def guard(self, interface: Interface, address: InterfaceAddress) -> None:
         """Before the host is given an address: guards for the routes that it will make."""
-        if interface.is_ipsec and self._active:
+        if interface.moves_packets and self._active:
             self._hold(interface.position, set(_prefixes(address)))
             self._state.touch(interface)
 
@@ -134,7 +134,7 @@ class Routes:
     def _interfaces(self, route: Route) -> Iterator[Interface]:
         for link in set(route.links):
             interface = self._state.interfaces.by_index(link)
-            if interface is not None and interface.is_ipsec:
+            if interface is not None and interface.moves_packets:
                 yield interface
 
     def _route_there(self, route: Route) -> None:
@@ -183,7 +183,7 @@ class Routes:
         if not self._active:
             return
         state = self._state
-        interfaces = [interface for interface in state.interfaces if interface.is_ipsec]
+        interfaces = [interface for interface in state.interfaces if interface.moves_packets]
         ours = {interface.position for interface in interfaces}
         if self._guarded is None:
             self._guarded = {}

@@ -6,8 +6,8 @@ from ipsectools.errno import EEXIST, EINVAL, ENAMETOOLONG, ENOENT, KernelError
 from ipsectools.host.api import IFF_NOARP, IFF_PPROMISC, IFF_UP
 from ipsectools.kernel.addresses import assign
 from ipsectools.kernel.interfaces import fib as fib_rules
-from ipsectools.kernel.interfaces import if_ipsec
-from ipsectools.kernel.interfaces.cloners import alias_of
+from ipsectools.kernel.interfaces import kinds
+from ipsectools.kernel.interfaces.device import alias_of
 from ipsectools.kernel.interfaces.interface import IFF_OWN, IFF_PALLMULTI
 
 TYPE_CHECKING = False
@@ -83,7 +83,8 @@ def set_flags(state: KernelState, interface: Interface, on: int, off: int) -> No
 
 def set_mtu(state: KernelState, interface: Interface, mtu: int) -> None:
     """SIOCSIFMTU. EINVAL: outside 72..65535, or what the kind of interface allows."""
-    if mtu not in MTU_RANGE or (interface.is_ipsec and mtu not in if_ipsec.MTU_RANGE):
+    kind = kinds.of(interface)
+    if mtu not in (kind.mtu_range if kind is not None else MTU_RANGE):
         raise KernelError(EINVAL)
     if mtu == interface.mtu:
         return
@@ -184,7 +185,7 @@ def set_fib(state: KernelState, interface: Interface, fib: int) -> None:
 
 def set_tunnel_fib(state: KernelState, interface: Interface, fib: int) -> None:
     """SIOCSTUNFIB: the routing table for the outer packets. EINVAL also if the interface has none."""
-    if not interface.is_ipsec:
+    if not interface.has_end_points:
         raise KernelError(EINVAL)
     check_fib(state, fib)
     if fib == interface.tunnelfib:

@@ -1,18 +1,100 @@
-"""if_ipsec(4): reqid, tunnel endpoints, the four policies of an interface, and when it is RUNNING."""
+"""if_ipsec(4): the reqid of an interface and its four policies."""
 
 from __future__ import annotations
 
-from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EEXIST, EINVAL, ENXIO, KernelError
-from ipsectools.kernel.interfaces.interface import Tunnel
-from ipsectools.kernel.numeric import is_link_local, is_unspecified, parse, unparse
+from ipsectools.errno import EEXIST, EINVAL, KernelError
+from ipsectools.host.api import IFF_MULTICAST, IFF_POINTOPOINT
+from ipsectools.kernel.interfaces import outbound
+from ipsectools.kernel.interfaces.kinds import Kind
+from ipsectools.kernel.operation import Operation, on_interface
+from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.kernel.interfaces.interface import Interface
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ipsectools.kernel.interfaces.interface import Interface, Tunnel
     from ipsectools.kernel.state import KernelState
 
-MTU = 1400
-MTU_RANGE = range(1280, 8192 + 1)
+TABLE = Table("if_ipsec", "position INTEGER", "reqid INTEGER NOT NULL", "policies TEXT NOT NULL")
+REQIDS = "reqid"
+"""The index of interfaces by reqid (see `Interfaces.find`)."""
+
+
+class Own:
+    """What only an ipsec interface has: its reqid (0: none yet) and the ids of its policies (none without a tunnel)."""
+
+    __slots__ = ("policies", "reqid")
+
+    def __init__(self) -> None:
+        self.reqid = 0
+        self.policies: tuple[int, ...] = ()
+
+
+class Ipsec(Kind):
+    flags = IFF_POINTOPOINT | IFF_MULTICAST
+    mtu_range = range(1280, 8192 + 1)
+    has_end_points = True
+    moves_packets = True
+    members = ("reqid",)
+    tables = (TABLE,)
+
+    def new_own(self) -> Own:
+        return Own()
+
+    def load(self, state: KernelState) -> None:
+        for position, reqid, policies in state.store.rows(TABLE):
+            assert isinstance(position, int) and isinstance(reqid, int) and isinstance(policies, str)
+            interface = state.interfaces.by_position(position)
+            if interface is None:
+                raise ValueError(f"rows of an interface that there is not ({position})")
+            own = of(interface)
+            own.reqid, own.policies = reqid, tuple(map(int, policies.split()))
+            if reqid:
+                state.interfaces.enter_key(interface, REQIDS, reqid)
+
+    def forget(self, state: KernelState, interface: Interface) -> None:
+        _set_reqid(state, interface, 0)
+        state.store.delete(TABLE, interface.position)
+
+    def index_changed(self, state: KernelState, interface: Interface) -> None:
+        if interface.tunnel is not None:
+            _install_policies(state, interface, interface.tunnel)
+
+    def end_points_changing(self, state: KernelState, interface: Interface, tunnel: Tunnel | None) -> None:
+        own = of(interface)
+        if tunnel is None:
+            state.engine.remove_interface_policies(own.policies, state.now)
+            own.policies = ()
+            _save(state, interface)
+            return
+        if not own.reqid:
+            _assign_reqid(state, interface)
+        _install_policies(state, interface, tunnel)
+
+    def describe(self, state: KernelState, interface: Interface) -> dict[str, Any]:
+        return {"reqid": of(interface).reqid}
+
+    def luggage(self, interface: Interface) -> Sequence[str]:
+        return [str(of(interface).reqid)]
+
+    def understands(self, luggage: Sequence[str]) -> bool:
+        return len(luggage) == 1 and luggage[0].isascii() and luggage[0].isdecimal()
+
+    def unpack(self, state: KernelState, interface: Interface, luggage: Sequence[str]) -> None:
+        """The reqid, if nobody here has it."""
+        reqid = int(luggage[0])
+        if 0 < reqid < 1 << 32 and state.interfaces.find(REQIDS, reqid) is None:
+            _set_reqid(state, interface, reqid)
+            _save(state, interface)
+
+
+def of(interface: Interface) -> Own:
+    """What only an ipsec interface has. The interface must be one."""
+    own = interface.own
+    assert isinstance(own, Own)
+    return own
 
 
 def set_reqid(state: KernelState, interface: Interface, reqid: int) -> None:
@@ -20,159 +102,58 @@ def set_reqid(state: KernelState, interface: Interface, reqid: int) -> None:
 
     0 asks for an automatic one if there is none yet, and else only makes the policies anew.
     """
-    if not interface.is_ipsec:
+    own = interface.own
+    if not isinstance(own, Own):
         raise KernelError(EINVAL)
-    if reqid and reqid == interface.reqid:
+    if reqid and reqid == own.reqid:
         return
     if reqid:
-        if state.interfaces.by_reqid(reqid) is not None:
+        if state.interfaces.find(REQIDS, reqid) is not None:
             raise KernelError(EEXIST)
-        state.interfaces.set_reqid(interface, reqid)
-        state.interfaces.save(interface)
-    elif not interface.reqid:
+        _set_reqid(state, interface, reqid)
+    elif not own.reqid:
         _assign_reqid(state, interface)
     if interface.tunnel is not None:
         _install_policies(state, interface, interface.tunnel)
-    state.interfaces.save(interface)
+    _save(state, interface)
     state.interface_changed(interface)
+
+
+def _read_outbound(state: KernelState, interface: Interface) -> dict[str, Any]:
+    """OUTBOUND: nothing for an interface of another kind."""
+    own = interface.own
+    return outbound.read(state, interface, own.reqid, own.policies) if isinstance(own, Own) else outbound.NOTHING
 
 
 def _assign_reqid(state: KernelState, interface: Interface) -> None:
-    reqid = state.engine.allocate_reqid(state.interfaces.reqids)
-    state.interfaces.set_reqid(interface, reqid)
+    _set_reqid(state, interface, state.engine.allocate_reqid(state.interfaces.keys(REQIDS)))
 
 
-def set_tunnel(state: KernelState, interface: Interface, family: str, src: str, dst: str) -> None:
-    """SIOCSIFPHYADDR (`family` inet) and SIOCSIFPHYADDR_IN6 (inet6); the checks in FreeBSD's order.
-
-    Not checked: whether the source is an address of this host, whether another interface has the same endpoints.
-    """
-    if not interface.is_ipsec:
-        raise KernelError(EINVAL)
-    src_family, src_packed, src_zone = parse(src)
-    dst_family, dst_packed, dst_zone = parse(dst)
-    if src_family != dst_family:
-        raise KernelError(EINVAL)
-    if src_family != family:
-        raise KernelError(EAFNOSUPPORT)
-    if is_unspecified(src_packed) or is_unspecified(dst_packed):
-        raise KernelError(EADDRNOTAVAIL)
-    tunnel = Tunnel(
-        family,
-        unparse(src_packed),
-        unparse(dst_packed),
-        _zone(state, src_packed, src_zone),
-        _zone(state, dst_packed, dst_zone),
-    )
-    if tunnel != interface.tunnel:
-        if not interface.reqid:
-            _assign_reqid(state, interface)
-        _install_policies(state, interface, tunnel)
-        state.interfaces.set_tunnel(interface, tunnel)
-        state.interfaces.save(interface)
-    _evaluate(state, interface)
-    state.interface_changed(interface)
+def _set_reqid(state: KernelState, interface: Interface, reqid: int) -> None:
+    own = of(interface)
+    state.interfaces.drop_key(interface, REQIDS, own.reqid)
+    own.reqid = reqid
+    if reqid:
+        state.interfaces.enter_key(interface, REQIDS, reqid)
 
 
-def _zone(state: KernelState, packed: bytes, zone: str) -> int:
-    """The interface index that a zone names, 0 for addresses without one. ENXIO if there is no such interface."""
-    if not zone or not is_link_local(packed):
-        return 0
-    interface = state.interfaces.by_name(zone)
-    if interface is None and zone.isascii() and zone.isdigit() and len(zone) < 11:
-        interface = state.interfaces.by_index(int(zone))
-    if interface is None:
-        raise KernelError(ENXIO)
-    return interface.index
+def _save(state: KernelState, interface: Interface) -> None:
+    own = of(interface)
+    state.store.put(TABLE, (interface.position, own.reqid, " ".join(map(str, own.policies))))
 
 
 def _install_policies(state: KernelState, interface: Interface, tunnel: Tunnel) -> None:
-    interface.policies = tuple(
+    own = of(interface)
+    own.policies = tuple(
         state.engine.install_interface_policies(
-            interface.index, interface.reqid, tunnel.src, tunnel.dst, state.now, old=interface.policies
+            interface.index, own.reqid, tunnel.src, tunnel.dst, state.now, old=own.policies
         )
     )
+    _save(state, interface)
 
 
-def renew_policies(state: KernelState, interface: Interface) -> None:
-    """Makes the policies anew, because the interface's index is another now."""
-    if interface.tunnel is not None:
-        _install_policies(state, interface, interface.tunnel)
-        state.interfaces.save(interface)
-
-
-def delete_tunnel(state: KernelState, interface: Interface) -> None:
-    """SIOCDIFPHYADDR: no error if there is none. The reqid stays."""
-    if not interface.is_ipsec:
-        raise KernelError(EINVAL)
-    if interface.tunnel is None:
-        return
-    state.engine.remove_interface_policies(interface.policies, state.now)
-    interface.policies = ()
-    state.interfaces.set_tunnel(interface, None)
-    state.interfaces.save(interface)
-    _evaluate(state, interface)
-    state.interface_changed(interface)
-
-
-def tunnel_texts(state: KernelState, tunnel: Tunnel) -> tuple[str, str]:
-    """Source and destination as they are shown, with the zone's name."""
-    return _text(state, tunnel.src, tunnel.src_zone), _text(state, tunnel.dst, tunnel.dst_zone)
-
-
-def _text(state: KernelState, address: str, zone: int) -> str:
-    if not zone:
-        return address
-    interface = state.interfaces.by_index(zone)
-    return f"{address}%{interface.name if interface else zone}"
-
-
-# RUNNING follows the tunnel's source: it is set while that is an address of this host, whatever interface has it,
-# and unless packets cannot pass the device.
-
-
-def find_local_addresses(state: KernelState) -> None:
-    """Counts the host's addresses from the beginning."""
-    counts: dict[tuple[str, int], int] = {}
-    for interface in state.interfaces:
-        for address in interface.addresses.values():
-            key = (address.address, interface.zone_of(address))
-            counts[key] = counts.get(key, 0) + 1
-    state.local_addresses = counts
-    for interface in state.interfaces:
-        interface.running = _is_running(state, interface)
-
-
-def local_address_added(state: KernelState, address: str, zone: int) -> None:
-    count = state.local_addresses.get((address, zone), 0)
-    state.local_addresses[address, zone] = count + 1
-    if not count:
-        for interface in state.interfaces.by_tunnel_source(address, zone):
-            _evaluate(state, interface)
-
-
-def local_address_removed(state: KernelState, address: str, zone: int) -> None:
-    count = state.local_addresses.pop((address, zone))
-    if count > 1:
-        state.local_addresses[address, zone] = count - 1
-        return
-    for interface in state.interfaces.by_tunnel_source(address, zone):
-        _evaluate(state, interface)
-
-
-def _is_running(state: KernelState, interface: Interface) -> bool:
-    tunnel = interface.tunnel
-    return not interface.trouble and tunnel is not None and (tunnel.src, tunnel.src_zone) in state.local_addresses
-
-
-def set_trouble(state: KernelState, interface: Interface, trouble: str) -> None:
-    """Why packets cannot pass the interface's device; empty if they can."""
-    interface.trouble = trouble
-    _evaluate(state, interface)
-
-
-def _evaluate(state: KernelState, interface: Interface) -> None:
-    running = _is_running(state, interface)
-    if running != interface.running:
-        interface.running = running
-        state.link_state_changed(interface)
+Ipsec.operations = {
+    "IPSECSREQID": Operation(on_interface(set_reqid, "reqid"), "name:text reqid:u32"),
+    "OUTBOUND": Operation(on_interface(_read_outbound), "name:text", needs_privilege=False),
+}
+KIND = Ipsec("ipsec", "tunnel", "tun", 1400)

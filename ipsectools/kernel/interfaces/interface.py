@@ -22,6 +22,8 @@ from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ipsectools.kernel.store import Value
 
 IFF_DEBUG = 0x4
@@ -65,9 +67,8 @@ INTERFACE_TABLE = Table(
     "fib INTEGER NOT NULL",
     "tunnelfib INTEGER NOT NULL",
     "nd6 INTEGER NOT NULL",
-    "reqid INTEGER NOT NULL",
+    "moves_packets INTEGER NOT NULL",
     "tunnel TEXT",
-    "policies TEXT NOT NULL",
 )
 GROUP_TABLE = Table("membership", "id INTEGER", "position INTEGER NOT NULL", "name TEXT NOT NULL")
 ADDRESS_TABLE = Table(
@@ -168,7 +169,7 @@ class InterfaceAddress:
 
 
 class Interface:
-    """One interface. `up` and `mtu` are what the host was last seen to have; `running` is meant for if_ipsec only."""
+    """One interface. `up` and `mtu` are what the host was last seen to have; `running` is meant for tunnels only."""
 
     __slots__ = (
         "addresses",
@@ -180,18 +181,19 @@ class Interface:
         "fib",
         "flags",
         "groups",
+        "has_end_points",
         "iftype",
         "index",
         "link",
         "lost",
         "metric",
+        "moves_packets",
         "mtu",
         "name",
         "nd6",
         "options",
-        "policies",
+        "own",
         "position",
-        "reqid",
         "running",
         "trouble",
         "tunnel",
@@ -211,6 +213,12 @@ class Interface:
         self.unit: int | None = None
         self.iftype = link.type
         self.base_flags = 0
+        self.has_end_points = False
+        """It is a tunnel of ours, with outer addresses or without."""
+        self.moves_packets = False
+        """Its packets are the data path's."""
+        self.own: Any = None
+        """What only its kind has (see `kinds`)."""
         self.up = bool(link.flags & IFF_UP)
         self.flags = 0
         self.mtu = link.mtu
@@ -219,9 +227,7 @@ class Interface:
         self.capabilities = self.options = 0
         self.fib = self.tunnelfib = 0
         self.nd6 = 0
-        self.reqid = 0
         self.tunnel: Tunnel | None = None
-        self.policies: tuple[int, ...] = ()
         self.running = False
         self.trouble = ""
         """Why no packet can pass the device of an ipsec interface, though it is there for the host."""
@@ -229,10 +235,6 @@ class Interface:
         """Name -> row id, in order of joining."""
         self.addresses: dict[tuple[str, str], InterfaceAddress] = {}
         """By (family, address), in order of addition."""
-
-    @property
-    def is_ipsec(self) -> bool:
-        return self.cloner == "ipsec"
 
     @property
     def monitor(self) -> bool:
@@ -243,7 +245,7 @@ class Interface:
     def all_flags(self) -> int:
         """FreeBSD's flags word as ifconfig prints it."""
         link, flags = self.link.flags, self.flags
-        if self.is_ipsec:
+        if self.has_end_points:
             flags |= self.base_flags | (IFF_RUNNING if self.running else 0)
         elif self.cloner is not None:
             flags |= self.base_flags | link & IFF_RUNNING
@@ -292,21 +294,19 @@ class Interface:
             self.fib,
             self.tunnelfib,
             self.nd6,
-            self.reqid,
+            int(self.moves_packets),
             self.tunnel.to_row() if self.tunnel else None,
-            " ".join(map(str, self.policies)),
         )
 
     @classmethod
     def from_row(cls, row: tuple[Value, ...]) -> Interface:
         """The interface of a row, with a stand-in for the link that the host has to give."""
         position, index, name, drivername, cloner, unit, up, flags, mtu, metric, description, *rest = row
-        options, fib, tunnelfib, nd6, reqid, tunnel, policies = rest
+        options, fib, tunnelfib, nd6, moves_packets, tunnel = rest
         assert isinstance(position, int) and isinstance(index, int) and isinstance(mtu, int)
         assert isinstance(name, str) and isinstance(drivername, str) and isinstance(flags, int)
         assert isinstance(metric, int) and isinstance(description, bytes) and isinstance(options, int)
-        assert isinstance(fib, int) and isinstance(tunnelfib, int) and isinstance(nd6, int) and isinstance(reqid, int)
-        assert isinstance(policies, str)
+        assert isinstance(fib, int) and isinstance(tunnelfib, int) and isinstance(nd6, int)
         self = cls(position, Link(index, name, flags=IFF_UP if up else 0, mtu=mtu))
         self.drivername = drivername
         self.cloner = cloner if isinstance(cloner, str) else None
@@ -314,7 +314,7 @@ class Interface:
         self.flags = flags
         self.metric = metric
         self.description = description.decode("utf-8", "surrogateescape")
-        self.options, self.fib, self.tunnelfib, self.nd6, self.reqid = options, fib, tunnelfib, nd6, reqid
+        self.options, self.fib, self.tunnelfib, self.nd6 = options, fib, tunnelfib, nd6
+        self.moves_packets = bool(moves_packets)
         self.tunnel = Tunnel.from_row(tunnel) if isinstance(tunnel, str) else None
-        self.policies = tuple(map(int, policies.split()))
         return self

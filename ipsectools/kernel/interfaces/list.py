@@ -1,4 +1,4 @@
-"""All interfaces, in order of attachment; found by name, index, unit, reqid, group or tunnel source at once."""
+"""All interfaces, in order of attachment; found at once by name, index, unit, group, tunnel source or a kind's key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Interfaces:
         self._by_name: dict[str, Interface] = {}
         self._units: dict[tuple[str, int], dict[int, None]] = {}
         self._free_units: dict[str, int] = {}
-        self._reqids: dict[int, Interface] = {}
+        self._keys: dict[str, dict[int, Interface]] = {}
         self._groups: dict[str, dict[int, Interface]] = {}
         self._sources: dict[tuple[str, int], dict[int, Interface]] = {}
         self._next_id = 1
@@ -75,8 +75,6 @@ class Interfaces:
         self._by_name[interface.name] = interface
         if interface.cloner is not None and interface.unit is not None:
             self._units.setdefault((interface.cloner, interface.unit), {})[interface.position] = None
-        if interface.reqid:
-            self._reqids[interface.reqid] = interface
         if interface.tunnel is not None:
             self._sources.setdefault(_source(interface.tunnel), {})[interface.position] = interface
         self._next_id = max(self._next_id, interface.position + 1)
@@ -96,13 +94,20 @@ class Interfaces:
     def by_position(self, position: int) -> Interface | None:
         return self._by_position.get(position)
 
-    def by_reqid(self, reqid: int) -> Interface | None:
-        return self._reqids.get(reqid)
+    def find(self, index: str, key: int) -> Interface | None:
+        """The interface that its kind has entered under a key of an index of its own, as `reqid` is one."""
+        return self._keys.get(index, {}).get(key)
 
-    @property
-    def reqids(self) -> Container[int]:
-        """The reqids that ipsec interfaces use."""
-        return self._reqids
+    def keys(self, index: str) -> Container[int]:
+        """The keys in use in a kind's index."""
+        return self._keys.get(index, {})
+
+    def enter_key(self, interface: Interface, index: str, key: int) -> None:
+        self._keys.setdefault(index, {})[key] = interface
+
+    def drop_key(self, interface: Interface, index: str, key: int) -> None:
+        if self.find(index, key) is interface:
+            del self._keys[index][key]
 
     def by_tunnel_source(self, address: str, zone: int) -> list[Interface]:
         return list(self._sources.get((address, zone), {}).values())
@@ -144,7 +149,6 @@ class Interfaces:
             self.leave(interface, name)
         for address in list(interface.addresses.values()):
             self.drop_address(interface, address)
-        self.set_reqid(interface, 0)
         self.set_tunnel(interface, None)
         del self._by_position[interface.position]
         del self._by_index[interface.index]
@@ -169,13 +173,6 @@ class Interfaces:
             del self._by_index[interface.index]
         interface.index = index
         self._by_index[index] = interface
-
-    def set_reqid(self, interface: Interface, reqid: int) -> None:
-        if self._reqids.get(interface.reqid) is interface:
-            del self._reqids[interface.reqid]
-        interface.reqid = reqid
-        if reqid:
-            self._reqids[reqid] = interface
 
     def set_tunnel(self, interface: Interface, tunnel: Tunnel | None) -> None:
         if interface.tunnel is not None:

@@ -9,6 +9,7 @@ from ipsectools.pfkey.constants import IPPROTO_ESP, MODE_TUNNEL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ipsectools.kernel.interfaces.interface import Interface
@@ -19,32 +20,30 @@ if TYPE_CHECKING:
 STATES = ("larval", "mature", "dying", "dead")
 MODES = ("any", "transport", "tunnel")
 MOST_OTHERS = 16
+NOTHING: dict[str, Any] = {"policies": None, "sa": None, "inbound": None, "others": []}
 
 
-def read(state: KernelState, interface: Interface) -> dict[str, Any]:
+def read(state: KernelState, interface: Interface, reqid: int, policies: Sequence[int]) -> dict[str, Any]:
     """What there is for an interface; all null without a tunnel.
 
     `policies`: ids of the out policies for IPv4 and IPv6. `sa`: the SA for the next packet, or null. `inbound`: the
     newest SA of the other direction, or null. `others`: up to 16 further ESP SAs with the tunnel's end points, whatever
     their reqid, mode and state.
     """
-    if interface.tunnel is None or not interface.is_ipsec:
-        return {"policies": None, "sa": None, "inbound": None, "others": []}
+    if interface.tunnel is None:
+        return NOTHING
     engine = state.engine
     src, dst = interface.tunnel.src, interface.tunnel.dst
-    chosen = engine.outbound_sa(src, dst, interface.reqid)
-    opposite = engine.sad.find_head(
-        IPPROTO_ESP, MODE_TUNNEL, interface.reqid, engine.end_point(dst), engine.end_point(src)
-    )
+    chosen = engine.outbound_sa(src, dst, reqid)
+    opposite = engine.sad.find_head(IPPROTO_ESP, MODE_TUNNEL, reqid, engine.end_point(dst), engine.end_point(src))
     newest = opposite.alive.newest if opposite is not None else None
     others: list[dict[str, Any]] = []
     for head in engine.sad.heads_between(IPPROTO_ESP, engine.end_point(src), engine.end_point(dst)):
         for sa in (*head.alive, *head.larval):
             if sa is not chosen and len(others) < MOST_OTHERS:
                 others.append(_brief(sa))
-    policies = list(interface.policies[1::2]) if len(interface.policies) == 4 else None
     return {
-        "policies": policies,
+        "policies": list(policies[1::2]) if len(policies) == 4 else None,
         "sa": _full(engine, chosen) if chosen is not None else None,
         "inbound": _full(engine, newest) if newest is not None else None,
         "others": others,

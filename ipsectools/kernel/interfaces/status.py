@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipsectools.kernel.interfaces import if_ipsec
+from ipsectools.kernel.interfaces import kinds, tunnel
+from ipsectools.kernel.interfaces.kinds import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def list_interfaces(state: KernelState, name: str | None) -> list[dict[str, Any]
 
 def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str, Any]:
     counters = None
-    if interface.is_ipsec and state.interface_counters is not None:
+    if interface.moves_packets and state.interface_counters is not None:
         counters = state.interface_counters(interface.index)
     media, status = _media(interface, link)
     point_to_point = interface.is_point_to_point
@@ -68,7 +69,6 @@ def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str,
         "lladdr": link.lladdr if interface.iftype in ("ether", "bridge") else None,
         "groups": list(interface.groups),
         "tunnel": _tunnel(state, interface),
-        "reqid": interface.reqid if interface.is_ipsec else None,
         "fib": interface.fib,
         "tunnelfib": interface.tunnelfib,
         "nd6": interface.nd6,
@@ -81,13 +81,21 @@ def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str,
         "cloner": interface.cloner,
         "members": _members(state, interface),
         "trouble": interface.trouble or None,
+        **_own(state, interface),
     }
+
+
+def _own(state: KernelState, interface: Interface) -> dict[str, Any]:
+    """What the kinds tell of their interfaces, null for those of other kinds."""
+    nothing: dict[str, Any] = {member: None for kind in KINDS.values() for member in kind.members}
+    kind = kinds.of(interface)
+    return nothing if kind is None else nothing | kind.describe(state, interface)
 
 
 def _tunnel(state: KernelState, interface: Interface) -> dict[str, str] | None:
     if interface.tunnel is None:
         return None
-    src, dst = if_ipsec.tunnel_texts(state, interface.tunnel)
+    src, dst = tunnel.texts(state, interface.tunnel)
     return {"family": interface.tunnel.family, "src": src, "dst": dst}
 
 

@@ -11,8 +11,9 @@ from contextlib import suppress
 from ipsectools.errno import KernelError
 from ipsectools.host.api import IFF_UP
 from ipsectools.kernel.addresses import assign, inet6, nd6
-from ipsectools.kernel.interfaces import cloners, fib, if_ipsec, vnet
-from ipsectools.kernel.interfaces.cloners import CLONERS, alias_of, equip
+from ipsectools.kernel.interfaces import cloners, fib, kinds, tunnel, vnet
+from ipsectools.kernel.interfaces.device import Device, alias_of, restore
+from ipsectools.kernel.interfaces.kinds import KINDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,12 +33,13 @@ def attach(state: KernelState) -> None:
         link = links.get(interface.index)
         if link is not None and _is_of(interface, link):
             interface.link = link
-        equip(interface)
+        kinds.equip(interface)
 
 
 def _is_of(interface: Interface, link: Link) -> bool:
     """Whether the link can be the interface's device."""
-    return interface.cloner is None or link.kind in CLONERS[interface.cloner].kinds
+    kind = kinds.of(interface)
+    return kind is None or link.kind in kind.devices
 
 
 def reconcile(state: KernelState) -> None:
@@ -85,7 +87,7 @@ def reconcile(state: KernelState) -> None:
 
 
 def _is_hardware(link: Link) -> bool:
-    return not any(link.kind and link.kind in cloner.kinds for cloner in CLONERS.values())
+    return not any(link.kind and link.kind in kind.devices for kind in KINDS.values())
 
 
 def follow(state: KernelState) -> None:
@@ -125,8 +127,10 @@ def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
         state.interfaces.rename(interface, link.name)
     if link.index != interface.index:
         state.interfaces.set_index(interface, link.index)
-        if_ipsec.find_local_addresses(state)  # link-local ones go by the index
-        if_ipsec.renew_policies(state, interface)
+        tunnel.find_local_addresses(state)  # link-local ones go by the index
+        kind = kinds.of(interface)
+        if kind is not None:
+            kind.index_changed(state, interface)
     if interface.to_row() != before:
         state.interfaces.save(interface)
     state.touch(interface)
@@ -154,7 +158,7 @@ def _make_again(state: KernelState, together: list[Interface]) -> None:
     """Makes a lost device. If the host refuses, the interface stays in the books and is tried at the next start."""
     host = state.host
     try:
-        indices = cloners.restore(host, [cloners.Device(state, interface) for interface in together])
+        indices = restore(host, [Device(state, interface) for interface in together])
     except KernelError:
         for interface in together:
             interface.lost = True
@@ -189,7 +193,7 @@ def _take_over(state: KernelState, new: list[Link], changed: Collection[int]) ->
 def _enter(state: KernelState, link: Link) -> Interface:
     """The interface of a link that is new here."""
     if link.name == "lo0" and link.type == "loop" and not state.interfaces.of_unit("lo", 0):
-        return cloners.adopt(state, link, CLONERS["lo"], 0)
+        return cloners.adopt(state, link, KINDS["lo"], 0)
     return vnet.arrived(state, link) or cloners.adopt(state, link)
 
 
@@ -197,7 +201,7 @@ def _note_withdrawn(
     state: KernelState, interface: Interface, found: list[Address], withdrawn: Collection[tuple[int, str]] | None
 ) -> None:
     """IPv6 addresses that Linux itself took away (it does so when a link goes down) stay addresses of the tunnel."""
-    if not interface.is_ipsec:
+    if not interface.moves_packets:
         return
     present = {each.address for each in found if each.family == "inet6"}
     for address in interface.of_family("inet6"):

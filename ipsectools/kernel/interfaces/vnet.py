@@ -1,15 +1,16 @@
 """Interfaces that move to another vnet, which is a network namespace here (ifconfig vnet, -vnet).
 
-Each namespace has its own kernel, and the two do not talk. An if_ipsec(4) interface that moves carries a label in its
-device's alias, by which the kernel over there knows it; it keeps its reqid and loses tunnel, addresses and groups. For
-the way back the kernel here remembers what it lent, whoever moves it.
+Each namespace has its own kernel, and the two do not talk. An interface whose packets we move carries a label in its
+device's alias, by which the kernel over there knows it: its first name and what its kind takes along (a reqid). It
+loses tunnel, addresses and groups. For the way back the kernel here remembers what it lent, whoever moves it.
 """
 
 from __future__ import annotations
 
 from ipsectools.errno import EEXIST, ENXIO, KernelError
-from ipsectools.kernel.interfaces import cloners, if_ipsec
+from ipsectools.kernel.interfaces import cloners, kinds, tunnel
 from ipsectools.kernel.interfaces.cloners import LENT_TABLE
+from ipsectools.kernel.interfaces.device import Device, restore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,18 +18,20 @@ if TYPE_CHECKING:
     from ipsectools.kernel.interfaces.interface import Interface
     from ipsectools.kernel.state import KernelState
 
-_MARK = "if_ipsec(4) from another vnet:"
+_MARK = "ipsectools from another vnet:"
+_MARKS = (_MARK, "if_ipsec(4) from another vnet:")  # the second one is that of release 0.1
 
 
 def move(state: KernelState, interface: Interface, vnet: str) -> None:
     """SIOCSIFVNET: the interface goes away from here. ENXIO: no such vnet; EEXIST: its name is in use there."""
     host, index, name = state.host, interface.index, interface.name
-    device = cloners.Device(state, interface) if interface.cloner is not None else None
-    if interface.cloner is not None:
-        label = f"{interface.drivername} {interface.reqid}"
+    kind = kinds.of(interface)
+    device = Device(state, interface) if kind is not None else None
+    if kind is not None:
+        label = " ".join([interface.drivername, *kind.luggage(interface)])
         state.store.put(LENT_TABLE, (name, label))
-    if interface.is_ipsec:
-        if_ipsec.delete_tunnel(state, interface)
+    if interface.moves_packets:
+        tunnel.delete_end_points(state, interface)
         alias = interface.link.alias
         host.set_link(index, alias=f"{_MARK} {label}")
         state.undo(lambda: host.set_link(index, alias=alias))
@@ -37,9 +40,9 @@ def move(state: KernelState, interface: Interface, vnet: str) -> None:
 
     def bring_back() -> None:
         back = host.fetch_link(name, vnet)
-        if device is not None and len(device.cloner.suffixes) == 1:
+        if device is not None and len(device.kind.suffixes) == 1:
             host.destroy_link(back)
-            cloners.restore(host, [device])
+            restore(host, [device])
 
     state.undo(bring_back)
 
@@ -67,28 +70,23 @@ def arrived(state: KernelState, link: Link) -> Interface | None:
     if not state.host.may_change:
         return None  # it waits for a kernel that can take it
     alias = link.alias
-    labelled = alias.startswith(_MARK)
-    label = alias.removeprefix(_MARK) if labelled else _lent(state, link.name)
-    words = label.split()
-    if len(words) != 2 or not label.isascii() or not words[1].isdecimal():
-        return None
-    found = cloners.of_driver(words[0])
+    labelled = alias.startswith(_MARKS)
+    words = (alias.partition(":")[2] if labelled else _lent(state, link.name)).split()
+    found = kinds.of_driver(words[0]) if words else None
     if found is None:
         return None
-    cloner, unit = found
-    if link.kind not in cloner.kinds or (labelled and cloner.name != "ipsec"):
+    kind, unit = found
+    if link.kind not in kind.devices or not kind.understands(words[1:]) or (labelled and not kind.moves_packets):
         return None
     state.store.delete(LENT_TABLE, link.name)
     interfaces = state.interfaces
-    if len(interfaces.of_unit(cloner.name, unit)) == len(cloner.suffixes):
-        unit = interfaces.free_unit(cloner.name, f"{cloner.name}{{}}{cloner.suffixes[0]}")
+    if len(interfaces.of_unit(kind.name, unit)) == len(kind.suffixes):
+        unit = interfaces.free_unit(kind.name, f"{kind.name}{{}}{kind.suffixes[0]}")
     state.host.leave_addresses_alone(link.index)
-    interface = cloners.adopt(state, link, cloner, unit)
+    interface = cloners.adopt(state, link, kind, unit)
     if unit == found[1]:
         interface.drivername = words[0]
-    reqid = int(words[1])
-    if interface.is_ipsec and 0 < reqid < 1 << 32 and interfaces.by_reqid(reqid) is None:
-        interfaces.set_reqid(interface, reqid)
+    kind.unpack(state, interface, words[1:])
     if labelled:
         # The label has done its work; a description did not travel.
         host, index = state.host, link.index
