@@ -161,7 +161,7 @@ def _state() -> Iterator[Finding]:
         trouble = _state_file_trouble(directory)
         if trouble:
             yield MISSING, trouble, "move it away (what it holds is lost) and use new keys"
-        elif not is_simulated() and statedir.has_ipsec_interfaces(directory):
+        elif not is_simulated() and statedir.moves_packets(directory):
             yield MISSING, "ipsecd is not running, so that nothing passes the ipsec interfaces", "ipsecd"
         else:
             yield OK, "ipsecd is not running; it starts when it is needed", ""
