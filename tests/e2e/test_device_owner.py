@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ipsectools.lab.host import CHECKOUT, Host, LabError
+from ipsectools.lab.netlink import Netlink
 from tests.e2e.numbers import stop_ipsecd
 from tests.traffic.scene import CBC_SHA256, INNER, assert_pings, assert_transfers, tunnel
 from tests.traffic.test_crash import kill_ipsecd
@@ -178,6 +179,8 @@ def test_a_device_without_an_owner_is_taken_over(hosts: Pair, spoiled: bool, cor
 def test_who_sits_in_a_device_without_an_owner_is_thrown_out(hosts: Pair) -> None:
     a, b = hosts
     older_release(a, b)
+    with Netlink(a) as netlink:
+        netlink.route("10.9.0.0/16", interface="ipsec0")
     with squatter(a, "hold", SOMEBODY) as holder:
         holder.until("attached")
         with ipsecd(a) as daemon:
@@ -185,6 +188,8 @@ def test_who_sits_in_a_device_without_an_owner_is_thrown_out(hosts: Pair) -> Non
             until_running(a)
             holder.until("gone")
             assert_pings(a, b)
+            way = a.run("ipsectools", "why", INNER["inet"][0], "10.9.0.1").output
+            assert "10.9.0.1 through ipsec0" in way  # the route that was not ifconfig's is back
     assert squat(a, "once") == "EPERM"
 
 
