@@ -6,7 +6,6 @@ answer leaves; the pump's tables follow within that call. So a command's effect 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from socket import AF_INET, AF_INET6, inet_pton
 
 from ipsectools.daemon.devices import Devices
@@ -58,11 +57,13 @@ class Forwarder:
         wake: Callable[[], None],
         core: str = "auto",
         report: Callable[[str], None] = lambda text: None,
+        failed: Callable[[Exception], None] | None = None,
     ) -> None:
         """`wake` is called from the pump's threads when `handle_events` has something to do, `report` with what the
-        administrator has to know."""
+        administrator has to know, `failed` with mistakes in this program (absent: they are raised)."""
         self._kernel = kernel
         self._report = report
+        self._failed = failed or _raise
         self._events = Events(wake)
         self.pump = Pump(host, self._events, core)
         self._sas: dict[int, SA] = {}
@@ -256,15 +257,24 @@ class Forwarder:
 
     def handle_events(self, now: float) -> None:
         """Answers what packets asked; to be called after `wake`, and now and then besides."""
-        self._devices.try_again(now)
+        self._guard(lambda: self._devices.try_again(now))
         if now - self._looked >= 0.9 or now < self._looked:  # the timer of a second may come a little early
             self._looked = now
-            self.pump.open_endpoints()
-            self.pump.look_at_paths()
-            self._lower_edges(now)
-        events = self._events.take()
-        if not events:
-            return
+            self._guard(self.pump.open_endpoints)
+            self._guard(self.pump.look_at_paths)
+            self._guard(lambda: self._lower_edges(now))
+        if events := self._events.take():
+            self._guard(lambda: self._answer_all(events, now))
+
+    def _guard(self, task: Callable[[], None]) -> None:
+        """What is wrong with one task is none of the others'."""
+        try:
+            task()
+        except Exception as error:
+            self._failed(error)
+
+    def _answer_all(self, events: list[tuple[str, Any, int]], now: float) -> None:
+        """In one transaction; if that is impossible for one of them, each in its own."""
         reserved: list[SecurityAssociation] = []
         # The Python core must not see numbers before they are committed; the compiled one waits for `grant`.
         with self.pump.pause_for_reservation():
@@ -275,6 +285,12 @@ class Forwarder:
             except KernelError as error:
                 self._cannot_keep(error)
                 return  # packets wait, then are dropped with a name, and ask again
+            except Exception:
+                if len(events) == 1:
+                    raise
+                for event in events:
+                    self._guard(lambda event=event: self._answer_all([event], now))  # type: ignore[misc]
+                return
         self._keeps = True
         for sa in reserved:
             self.pump.grant(sa.traffic)
@@ -311,14 +327,20 @@ class Forwarder:
         if not self._ahead:
             return
         by_spi = self._kernel.engine.sad.by_spi
-        with suppress(KernelError), self.pump.pause_for_reservation(), self._kernel.request(now):
-            for sa, before in list(self._ahead.items()):
-                high = sa.traffic.received_high
-                if by_spi.get(sa.spi) is sa:
+        looked_at, self._ahead = self._ahead, {}  # what fails is not tried again each second
+        ahead = {}
+        try:
+            with self.pump.pause_for_reservation(), self._kernel.request(now):
+                for sa, before in looked_at.items():
+                    if by_spi.get(sa.spi) is not sa:
+                        continue
+                    high = sa.traffic.received_high
                     self._kernel.engine.counters.lower_received(sa, high + (high - before))
-                    self._ahead[sa] = high
-                if high == before or by_spi.get(sa.spi) is not sa:
-                    del self._ahead[sa]
+                    if high != before:
+                        ahead[sa] = high
+        except KernelError:
+            ahead = looked_at
+        self._ahead = ahead
 
     # what was counted
 
@@ -339,6 +361,10 @@ class Forwarder:
         report["interfaces"] = interfaces
         report["core"] = self.pump.core_name
         return report
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _packed(address: str) -> bytes:

@@ -117,6 +117,7 @@ def _serve(directory: str, options: Options) -> int:
     if idle is None:
         idle = IDLE_IN_BACKGROUND if background else 0.0
     writer = log.Log(log.NOTICE + options.verbosity, to_syslog=background and os.path.exists("/dev/log"))
+    writer.catch()
     try:
         running = service.Service(directory, writer, idle)
     except service.AlreadyServed:
@@ -131,6 +132,9 @@ def _serve(directory: str, options: Options) -> int:
         os.close(options.ready)
     try:
         running.run()
+    except Exception as error:
+        writer.failure(error)
+        raise
     finally:
         running.close()
     return 0

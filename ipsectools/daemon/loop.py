@@ -9,7 +9,7 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["READ", "WRITE", "Loop"]
 
@@ -26,10 +26,14 @@ class Loop:
     """Calls handlers with the events (READ, WRITE) of their descriptors. A hang-up counts as READ."""
 
     def __init__(
-        self, tick: Callable[[], None], woken: Callable[[], None], failed: Callable[[BaseException], None]
+        self,
+        ticks: Sequence[Callable[[], None]],
+        woken: Callable[[], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
-        """`failed` is told of whatever a handler raised; the loop goes on."""
-        self._tick = tick
+        """`ticks` are called once a second. `failed` is told of whatever any function raised; the others are called
+        as if it had not."""
+        self._ticks = ticks
         self._woken = woken
         self._failed = failed
         self._epoll = epoll()
@@ -81,7 +85,8 @@ class Loop:
             for function in soon:
                 self._guard(function)
             if monotonic() >= next_tick:
-                self._guard(self._tick)
+                for tick in self._ticks:
+                    self._guard(tick)
                 # Ticks missed in a long pause are not made up for: time is passed to whoever needs it.
                 next_tick = max(next_tick + TICK, monotonic())
 

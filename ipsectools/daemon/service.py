@@ -13,6 +13,7 @@ from ipsectools import __version__
 from ipsectools.daemon import client, hardening, listener, ownership, secrecy
 from ipsectools.daemon.control_server import ControlServer
 from ipsectools.daemon.key_watch import KeyWatch
+from ipsectools.daemon.log import ERROR
 from ipsectools.daemon.loop import Loop
 from ipsectools.daemon.notify import Notifier
 from ipsectools.daemon.pfkey_server import PfkeyServer
@@ -66,7 +67,11 @@ class Service:
         hardening.name_process("ipsecd")
         hardening.allow_many_descriptors()
         refused = secrecy.guard_memory()
-        self._loop = Loop(self._tick, self._woken, log.failure)
+        self._loop = Loop(
+            (self._beat, self._fire_timers, self._woken, self._check_ownership, self._tell_status, self._check_idle),
+            self._woken,
+            log.failure,
+        )
         try:
             self.host = self._find_host()
             self.kernel = self._open_kernel()
@@ -120,7 +125,9 @@ class Service:
             return  # nothing routes packets into a simulated interface
         from ipsectools.daemon.forwarding import Forwarder
 
-        self.forwarder = Forwarder(self.kernel, self.host, self._loop.wake, report=self.log.error)
+        self.forwarder = Forwarder(
+            self.kernel, self.host, self._loop.wake, report=self.log.error, failed=self.log.failure
+        )
 
     def _listen(self) -> None:
         passed = listener.passed_sockets()
@@ -215,25 +222,38 @@ class Service:
         if self.forwarder is not None:
             self.forwarder.handle_events(time())
 
-    def _tick(self) -> None:
+    def _beat(self) -> None:
+        """Tells the service manager that this thread still comes round."""
         now = monotonic()
-        try:
-            self.kernel.tick(time())
-        except KernelError as error:
-            self.log.error(f"timer: {error}")
-        self._woken()
+        if self._notifier.watchdog and now - self._watchdog_at >= self._notifier.watchdog:
+            self._watchdog_at = now
+            self._notifier.send("WATCHDOG=1")
+
+    def _fire_timers(self) -> None:
+        self.kernel.tick(time(), self._timer_failed)
+
+    def _timer_failed(self, error: Exception) -> None:
+        if isinstance(error, KernelError):
+            self.log.seldom(ERROR, f"timer: {error}")
+        else:
+            self.log.failure(error)
+
+    def _check_ownership(self) -> None:
         if not self._ownership.is_current():
             self.log.error(f"stopping: {self.directory} is not the directory any more that it was")
             self._own_sockets.clear()  # what is there under these names is somebody else's
             self._loop.stop()
         else:
             self._look_after_sockets()
-        if self._notifier.watchdog and now - self._watchdog_at >= self._notifier.watchdog:
-            self._watchdog_at = now
-            self._notifier.send("WATCHDOG=1")
+
+    def _tell_status(self) -> None:
+        now = monotonic()
         if now - self._status_at >= _STATUS_INTERVAL:
             self._status_at = now
             self._notifier.send(f"STATUS={self._summary()}")
+
+    def _check_idle(self) -> None:
+        now = monotonic()
         if self.idle and self._is_idle():
             if now - self._busy_at >= self.idle:
                 self.log.notice("stopping (idle)")

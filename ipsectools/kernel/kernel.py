@@ -9,6 +9,8 @@ listing them all.
 
 from __future__ import annotations
 
+from functools import partial
+
 from ipsectools.errno import EPERM, KernelError
 from ipsectools.kernel import control
 from ipsectools.kernel.addresses import inet6, routes
@@ -106,13 +108,19 @@ class Kernel(KernelState):
 
     def _tell_observers(self) -> None:
         self._telling = True
+        failures: list[Exception] = []
         try:
             while self._events:
                 _, (name, values) = self._events.popitem(last=False)
                 for observer in self.observers:
-                    getattr(observer, name)(*values)
+                    try:
+                        getattr(observer, name)(*values)
+                    except Exception as error:  # a mistake of one of them, which the others are told nevertheless
+                        failures.append(error)
         finally:
             self._telling = False
+        if failures:
+            raise failures[0]
 
     def _abort(self) -> None:
         touched = self.store.changed or bool(self._undo)
@@ -183,14 +191,29 @@ class Kernel(KernelState):
         socket.deliver_stream = deliver_stream
         return PfkeySocket(self, socket)
 
-    def tick(self, now: float) -> None:
-        """Lets the timers fire that are due; to be called once a second. Raises KernelError if nothing can be kept."""
-        self.store.check()
-        self.host.process_events()
-        with self.request(now):
-            self.engine.tick(now)
-            inet6.expire(self)
-            self._routes.tick()
+    def tick(self, now: float, failed: Callable[[Exception], None] | None = None) -> None:
+        """Lets the timers fire that are due; to be called once a second.
+
+        Each task is a request of its own. What one raises, KernelError if nothing can be kept, goes to `failed` and
+        holds up no other; without `failed` the first error is raised after all have been tried.
+        """
+        errors: list[Exception] = []
+        failed = failed or errors.append
+        for look in (self.store.check, self.host.process_events):
+            try:
+                look()
+            except Exception as error:
+                failed(error)
+        tasks = self.engine.tasks(now)
+        tasks += partial(inet6.expire, self), self._routes.tick
+        for task in tasks:
+            try:
+                with self.request(now):
+                    task()
+            except Exception as error:
+                failed(error)
+        if errors:
+            raise errors[0]
 
     def host_changed(self, now: float) -> None:
         """Takes over what happened to the host's links and addresses. Raises KernelError if it cannot be kept."""

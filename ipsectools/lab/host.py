@@ -264,7 +264,7 @@ class Host:
 
 def host_environment() -> dict[str, str]:
     """The environment of commands on a lab host: this project's bin first, nothing of the caller's Python."""
-    keep = ("HOME", "LANG", "LC_ALL", "TERM", "TZ", "USER", "LOGNAME")
+    keep = ("HOME", "IPSECTOOLS_LOG", "LANG", "LC_ALL", "TERM", "TZ", "USER", "LOGNAME")
     environment = {name: os.environ[name] for name in keep if name in os.environ}
     path = os.environ.get("PATH", "/usr/bin:/bin")
     return environment | {

@@ -77,7 +77,7 @@ class Served:
         self.directory = str(directory)
         self.kernel = FakeKernel()
         self.failures = []
-        self.loop = Loop(lambda: None, lambda: None, self.failures.append)
+        self.loop = Loop((), lambda: None, self.failures.append)
         self.control = ControlServer(
             self.loop,
             listener.bind(self.directory, "control", socket.SOCK_STREAM),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ipsectools.daemon.forwarding import Forwarder
+from ipsectools.datapath.events import RESERVE
 from ipsectools.errno import ENOSPC, KernelError
 from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.kernel.kernel import Kernel
+from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import sockaddr
 from ipsectools.pfkey.constants import (
@@ -236,3 +238,35 @@ def test_without_room_for_the_first_numbers_of_an_sa_it_waits(core: str, monkeyp
     assert len(host.reports) == 1 and "No space left" in host.reports[0]
     host.forwarder.handle_events(host.now)  # what the packets asked for
     assert host.send(3) == [0x1000] * 3
+
+
+def test_a_mistake_with_one_sa_is_none_of_the_others(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one in what else is due."""
+    host = Host(core)
+    errors: list[Exception] = []
+    forwarder, engine = host.forwarder, host.kernel.engine
+    monkeypatch.setattr(forwarder, "_failed", errors.append)
+    for spi in (1000, 1001, 1002):
+        host.request(SADB_ADD, spi)
+    reserve = engine.reserve
+
+    def mistaken(sa: SecurityAssociation) -> None:
+        if sa.spi == 1001:
+            raise ZeroDivisionError
+        reserve(sa)
+
+    def broken(*_arguments: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(engine, "reserve", mistaken)
+    monkeypatch.setattr(forwarder.pump, "open_endpoints", broken)
+    before = {}
+    for spi, sa in engine.sad.by_spi.items():
+        sa.traffic.sequence = sa.traffic.sequence_limit
+        before[spi] = sa.traffic.sequence_limit
+        forwarder._events.put(RESERVE, (spi, sa.id))
+    host.now += 1
+    forwarder.handle_events(host.now)
+    raised = [spi for spi, sa in engine.sad.by_spi.items() if sa.traffic.sequence_limit > before[spi]]
+    assert raised == [1000, 1002]
+    assert [type(error) for error in errors] == [OverflowError, ZeroDivisionError]

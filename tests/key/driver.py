@@ -109,8 +109,9 @@ class Driver:
         self.engine.flush_outbox()
 
     def tick(self) -> None:
-        self.engine.tick(self.now)
-        self.end()
+        for task in self.engine.tasks(self.now):
+            task()
+            self.end()
 
     def advance(self, seconds: int) -> None:
         """Second by second, as the recorded kernel's clock: its timer runs before the clock shows the new second."""

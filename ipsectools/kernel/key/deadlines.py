@@ -55,13 +55,16 @@ def soft_due(sa: SecurityAssociation) -> int | None:
 class Timers:
     """The heap of deadlines."""
 
-    __slots__ = ("_count", "_heap", "_packets", "_version")
+    __slots__ = ("_count", "_heap", "_looked", "_packets", "_version", "moving")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, SecurityAssociation]] = []
         self._count = 0
         self._packets: list[int] = []
         self._version = -1
+        self._looked: tuple[list[int], int] | None = None
+        self.moving: list[SecurityAssociation] | None = None
+        """What `moved` found at this tick, until it is `saved`."""
 
     def watch(self, sa: SecurityAssociation) -> None:
         """Computes when the SA has to be looked at next, after anything in it changed."""
@@ -95,6 +98,13 @@ class Timers:
         if sad.version == self._version and packets == self._packets:
             return []
         found = [sa for sa in sad.by_spi.values() if sa.traffic.packets != sa.saved_packets]
-        if len(found) <= SAVED_PER_TICK:  # else not all of them will be saved now
-            self._packets, self._version = packets, sad.version
+        # If there are more, not all of them will be saved now.
+        self._looked = (packets, sad.version) if len(found) <= SAVED_PER_TICK else None
         return found
+
+    def saved(self) -> None:
+        """What `moved` found last is in the state file."""
+        self.moving = None
+        if self._looked is not None:
+            self._packets, self._version = self._looked
+            self._looked = None

@@ -98,10 +98,17 @@ class Dispatcher(KeyEngine):
             self.delivery.to_one(socket, with_errno(refusal.answer or data, refusal.errno))
         return 0
 
-    def tick(self, now: float) -> None:
-        """Does what is due: once a second, or after any time without it."""
-        self.delivery.begin(None)
-        timers.tick(self, int(now))
+    def tasks(self, now: float) -> list[Callable[[], None]]:
+        """What is due, once a second or after any time without it: each a transaction for itself, in this order."""
+
+        def make(task: Callable[[KeyEngine, int], None]) -> Callable[[], None]:
+            def perform() -> None:
+                self.delivery.begin(None)
+                task(self, int(now))
+
+            return perform
+
+        return [make(task) for task in timers.TASKS]
 
     def install_interface_policies(
         self, ifindex: int, reqid: int, src: str, dst: str, now: float, old: Sequence[int] = ()

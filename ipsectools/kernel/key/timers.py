@@ -10,15 +10,10 @@ from ipsectools.pfkey.constants import MODE_TUNNEL, SASTATE_DEAD, SASTATE_DYING,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ipsectools.kernel.key.engine import KeyEngine
     from ipsectools.kernel.key.sad import SecurityAssociation
-
-
-def tick(engine: KeyEngine, now: int) -> None:
-    """Everything that is due at `now`: policies first, then SAs, then acquire requests."""
-    _expire_policies(engine, now)
-    _expire_sas(engine, now)
-    acquire.tick(engine, now)
 
 
 def _expire_policies(engine: KeyEngine, now: int) -> None:
@@ -31,25 +26,39 @@ def _expire_policies(engine: KeyEngine, now: int) -> None:
         engine.delivery.to_registered(policy_expire(policy))
 
 
-def _expire_sas(engine: KeyEngine, now: int) -> None:
+def _remove_heads(engine: KeyEngine, now: int) -> None:
+    """Those that were empty at the last tick."""
     sad = engine.sad
-    empty_before = list(sad.empty_heads.values())
-    if sad.larval:
-        lifetime = engine.sysctl("net.key.larval_lifetime") & 0xFFFFFFFF  # -1 is for ever
-        for sa in list(sad.larval.values()):
-            if now - sa.created >= lifetime:
-                engine.remove_sa(sa)
-    moved = engine.timers.moved(sad)
-    for sa in moved:
-        engine.timers.watch(sa)
-    _fire(engine, engine.timers.due(now), now)
-    engine.counters.save([sa for sa in moved if sa.state != SASTATE_DEAD])
-    for head in empty_before:
+    for head in list(sad.empty_heads.values()):
         sad.remove_head(head)
         engine.store.delete(HEADS, head.id)
         behind = sad.find_head(head.protocol, MODE_TUNNEL, head.reqid, head.src, head.dst)
         if behind is not None and behind.id < head.id and behind.alive.newest is not None:
             engine.sa_changed(behind.alive.newest)  # hidden so far
+
+
+def _expire_larval(engine: KeyEngine, now: int) -> None:
+    sad = engine.sad
+    if sad.larval:
+        lifetime = engine.sysctl("net.key.larval_lifetime") & 0xFFFFFFFF  # -1 is for ever
+        for sa in list(sad.larval.values()):
+            if now - sa.created >= lifetime:
+                engine.remove_sa(sa)
+
+
+def _age(engine: KeyEngine, now: int) -> None:
+    moving = engine.timers.moving = engine.timers.moved(engine.sad)
+    for sa in moving:
+        engine.timers.watch(sa)
+    _fire(engine, engine.timers.due(now), now)
+
+
+def _save(engine: KeyEngine, now: int) -> None:
+    moving = engine.timers.moving
+    if moving is None:  # the last task failed
+        moving = engine.timers.moved(engine.sad)
+    engine.counters.save([sa for sa in moving if sa.state != SASTATE_DEAD])
+    engine.timers.saved()
 
 
 def end(engine: KeyEngine, sa: SecurityAssociation) -> None:
@@ -79,3 +88,14 @@ def _fire(engine: KeyEngine, due: list[SecurityAssociation], now: int) -> None:
         engine.timers.watch(sa)
         engine.delivery.to_registered(expire(sa, False, SASTATE_DYING))
         engine.sa_changed(sa)
+
+
+TASKS: tuple[Callable[[KeyEngine, int], None], ...] = (
+    _expire_policies,
+    _remove_heads,
+    _expire_larval,
+    _age,
+    _save,
+    acquire.tick,
+)
+"""Everything that may be due, in FreeBSD's order: policies first, then SAs, then acquire requests."""
