@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipsectools.errno import ENXIO, KernelError
+from ipsectools.errno import EACCES, ENXIO, KernelError
 from ipsectools.host.simulated.host import SimulatedHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ipsectools.host.api import Address, Route
 
 CHANGES = (
     "create_tun",
@@ -40,6 +42,8 @@ class LinuxLike(SimulatedHost):
         self.send_fibs: set[int] = set()
         self.host_routes: set[tuple[str, int]] = set()
         self.vnets: dict[tuple[str, str], Any] = {}
+        self.withdrawn: set[tuple[int, str]] = set()
+        self.ipv6 = True
         self.listener: Callable[[], None] | None = None
         super().__init__()
 
@@ -59,6 +63,34 @@ class LinuxLike(SimulatedHost):
             return found(*args, **options)
 
         return call
+
+    def refuse_ipv6(self, index: int) -> None:
+        """Linux takes IPv6 away from a link, with all addresses (disable_ipv6, an MTU below 1280)."""
+        for address in self.addresses():
+            if address.index == index and address.family == "inet6":
+                super().delete_address(address)
+                self.withdrawn.add((index, address.address))
+        for route in self.routing.routes([index]):
+            if route.family == "inet6":
+                self.routing.delete(route)
+        self.ipv6 = False
+
+    def allow_ipv6(self) -> None:
+        self.ipv6 = True
+
+    def add_address(self, address: Address) -> None:
+        if address.family == "inet6" and not self.ipv6:
+            raise KernelError(EACCES)
+        super().add_address(address)
+
+    def add_route(self, route: Route) -> None:
+        if route.family == "inet6" and not self.ipv6:
+            raise KernelError(EACCES)
+        super().add_route(route)
+
+    def withdrawn_addresses(self) -> set[tuple[int, str]]:
+        withdrawn, self.withdrawn = self.withdrawn, set()
+        return withdrawn
 
     def has_host_route(self, destination: str, fib: int) -> bool:
         return (destination, fib) in self.host_routes
