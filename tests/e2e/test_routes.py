@@ -265,3 +265,26 @@ def test_what_an_administrator_decides(hosts: Pair) -> None:
         netlink.set_up("ipsec0", False)
         probe(a, ["10.1.2.3"])
         wait_until(lambda: "10.1.2.3" in is_clear(capture, PROBED))
+
+
+def test_doctor_and_why_tell_of_guards(hosts: Pair) -> None:
+    a, b = hosts
+    tunnel(a, b)
+    route_away(a)
+    wait_until(lambda: is_whole(a))
+    assert "guard" not in a.run("ipsectools", "doctor", check=False).output
+    by_netlink(False)(a)
+    why = a.run("ipsectools", "why", INNER["inet"][0], "10.1.2.3", check=False)
+    assert why.status == 1
+    assert "the route to 10.0.0.0/8 into a tunnel is withdrawn" in why.output
+    assert "ifconfig ipsec0 up\n" in why.output
+    doctor = a.run("ipsectools", "doctor", check=False).output
+    assert "note    10.0.0.0/8 is guarded, but no route leads into a tunnel" in doctor
+    a.run("ifconfig", "ipsec0", "up")
+    assert a.run("ipsectools", "why", INNER["inet"][0], "10.1.2.3").status == 0
+    stop_ipsecd(a)
+    with Netlink(a) as netlink:
+        netlink.route("10.0.0.0/8", metric=0xFFFFFFFF, protocol=0, add=False)
+    doctor = a.run("ipsectools", "doctor", check=False).output
+    assert "note    10.0.0.0/8 is routed into ipsec0 without a guard" in doctor
+    assert "; run ipsecd\n" in doctor

@@ -260,6 +260,20 @@ def _core_at_work() -> tuple[str, str] | None:
     return (found["core"], found["core_reason"]) if found is not None and found.get("core") else None
 
 
+def _routes() -> Iterator[Finding]:
+    from ipsectools.commands.ipsectools import guards
+    from ipsectools.daemon import manage
+
+    try:
+        found = manage.status(client.state_directory())
+    except client.ClientError:
+        return  # told above
+    if found is not None and not found["live"]:
+        return
+    for text, fix in guards.findings(found is not None):
+        yield NOTE, text, fix
+
+
 def _native() -> Iterator[Finding]:
     from ipsectools import preload
     from ipsectools.datapath import core_status
@@ -357,6 +371,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _state,
     _keys,
     _swap,
+    _routes,
     _native,
     _commands,
     _neighbours,

@@ -10,7 +10,7 @@ import ipaddress
 import json
 import sys
 
-from ipsectools.commands.ipsectools import routes
+from ipsectools.commands.ipsectools import guards, routes
 from ipsectools.daemon import client
 from ipsectools.errno import ENXIO, KernelError
 from ipsectools.esp import algorithms, tunnel
@@ -231,6 +231,9 @@ class Walk:
                 _stop("this host does not forward packets", f"sysctl {name}=1")
         found = self.route(routes.Flow(packet.destination, source, packet.protocol, packet.port))
         if isinstance(found, str):
+            guarded = guards.explain(packet.destination, self.interfaces) if self.is_live else None
+            if guarded is not None:
+                _stop(*guarded)
             _stop(f"no route to {packet.destination}: {found}", self._way_into_a_tunnel())
         if found.local:
             _stop(f"{packet.destination} is an address of this host: the packet never leaves", "nothing to mend")
