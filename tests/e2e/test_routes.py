@@ -16,7 +16,6 @@ from tests.e2e.wayout import (
     ALL_NETWORKS,
     DESTINATIONS,
     GUARDED,
-    NETWORKS,
     OWN6,
     answers,
     guards,
@@ -119,6 +118,11 @@ def old_name(host: Host) -> None:
     host.run("ifconfig", "vpn", "name", "ipsec0")
 
 
+def lose_device(host: Host) -> None:
+    with Netlink(host) as netlink:
+        netlink.delete("ipsec0")
+
+
 def nothing(host: Host) -> None:
     pass
 
@@ -184,10 +188,10 @@ def test_while_nobody_runs(hosts: Pair, end: Callable[[Host], None]) -> None:
     wait_until(lambda: is_whole(a))
     states = ("down by another program", "down, addresses forgotten", "down and up", "small MTU", "IPv6 switched off")
     with Capture(a) as capture:
-        for name in ("no carrier wanted", *states):
+        for name in ("no carrier wanted", *states, "device lost"):
             end(a)
             wait_until(lambda: not a.processes("ipsecd"))
-            for step in STATES[name]:
+            for step in STATES.get(name, (lose_device,)):
                 step(a)
                 for _ in range(3):
                     probe(a, PROBED)
@@ -256,7 +260,7 @@ def test_what_an_administrator_decides(hosts: Pair) -> None:
         probe(a, ["fd10::1"])
         wait_until(lambda: is_clear(capture, PROBED) == ["fd10::1"])
         netlink.set_up("ipsec0", True)
-        wait_until(lambda: networks(a) == ALL_NETWORKS - {*NETWORKS})
+        wait_until(lambda: networks(a) == ALL_NETWORKS - {"10.0.0.0/8", "fd10::/16"})
         wait_until(lambda: not any(prefix[1] == "fd10::" for prefix in guards(a)))
         # Another way of normal metric is somebody's wish.
         netlink.route("10.0.0.0/8", interface="ipsec0", metric=5)

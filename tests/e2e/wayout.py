@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from ipsectools.lab.capture import Capture
     from ipsectools.lab.host import Host
 
-NETWORKS = {"10.0.0.0/8": "10.1.2.3", "fd10::/16": "fd10::1"}
+NETWORKS = {
+    "10.0.0.0/8": "10.1.2.3",
+    "fd10::/16": "fd10::1",
+    "128.0.0.0/1": "203.0.113.1",  # half of everything, as a tunnel has it that is to take the default route's place
+    "2000::/3": "2400::1",
+}
 """What A routes into the tunnel beside its peers, and an address of each."""
 DESTINATIONS = [INNER["inet"][1], INNER["inet6"][1], *NETWORKS.values()]
 OWN6 = INNER["inet6"][0]
@@ -27,8 +32,7 @@ GUARDED: set[Prefix] = {
     ("inet", INNER["inet"][1], 32, 254),
     ("inet6", INNER["inet6"][0], 128, 254),
     ("inet6", INNER["inet6"][1], 128, 254),
-    ("inet", "10.0.0.0", 8, 254),
-    ("inet6", "fd10::", 16, 254),
+    *(("inet6" if ":" in each else "inet", each.split("/")[0], int(each.split("/")[1]), 254) for each in NETWORKS),
 }
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipsectools.errno import EEXIST, ENXIO
-from ipsectools.host.api import Address
+from ipsectools.host.api import Address, Route
 from ipsectools.host.linux import detect, tun
 from ipsectools.host.linux.host import LinuxHost
 
@@ -230,8 +230,15 @@ def test_vnet(on_linux: Callable[[Callable[[LinuxDriver], None]], None], tmp_pat
         try:
             driver.call("SIOCIFCREATE2", name="ipsec0")
             driver.call("IPSECSREQID", name="ipsec0", reqid=100)
+            driver.call("NEWADDR", name="ipsec0", family="inet", address="10.9.0.1", prefixlen=32, peer="10.9.0.2")
+            driver.host.add_route(Route("inet", "10.8.0.0", 16, (driver.interface("ipsec0")["index"],)))
+            driver.restart()
+            guards = {("inet", "10.9.0.2", 32, 254), ("inet", "10.8.0.0", 16, 254)}
+            assert driver.host.guards() == guards
             assert driver.errno("SIOCSIFVNET", name="ipsec0", vnet=f"{name}-not") == ENXIO
+            assert driver.host.guards() == guards
             driver.call("SIOCSIFVNET", name="ipsec0", vnet=name)
+            assert not driver.host.guards()
             assert driver.names() == ["lo0"]
             assert driver.errno("SIOCSIFRVNET", name="ipsec7", vnet=name) == ENXIO
 
