@@ -292,3 +292,20 @@ def test_doctor_and_why_tell_of_guards(hosts: Pair) -> None:
     doctor = a.run("ipsectools", "doctor", check=False).output
     assert "note    10.0.0.0/8 is routed into ipsec0 without a guard" in doctor
     assert "; run ipsecd\n" in doctor
+
+
+def test_ipv6_addresses_that_somebody_deletes(hosts: Pair) -> None:
+    """They are gone, also from a tunnel that is down, where Linux has withdrawn their routes before."""
+    a, b = hosts
+    tunnel(a, b)
+    for up in (True, False):
+        with Netlink(a) as netlink:
+            netlink.address("ipsec0", "fd99::1/64")
+            wait_until(lambda: ("inet6", "fd99::", 64, 254) in guards(a))
+            netlink.set_up("ipsec0", up)
+            wait_until(lambda up=up: ("UP" in a.run("ifconfig", "ipsec0").output) == up)  # type: ignore[misc]
+            netlink.address("ipsec0", "fd99::1/64", add=False)
+        wait_until(lambda: "fd99::1" not in a.run("ifconfig", "ipsec0").output)
+        a.run("ifconfig", "ipsec0", "up")
+        assert not any(prefix[1].startswith("fd99") for prefix in guards(a))
+        assert "fd99::/64" not in networks(a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.errno import ENXIO, KernelError, from_host
+from ipsectools.host.api import IFF_UP
 from ipsectools.host.linux import listener, namespaces, neighbor, rtnetlink
 
 TYPE_CHECKING = False
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ipsectools.host.linux.routes import Routes
 
     _T = TypeVar("_T")
+
+SMALLEST_IPV6_MTU = 1280
+"""A link with less has no IPv6 (RFC 8200 section 5)."""
 
 
 class LinuxHost:
@@ -147,9 +151,20 @@ class LinuxHost:
                 self._withdrawn.discard(place)
         else:
             self._addresses.pop(_key(address), None)
-            if place in self._without_route and self._withdrawn is not None:
+            if self._withdrawn is not None and self._is_withdrawn(address):
                 self._withdrawn.add(place)
         self._without_route.discard(place)
+
+    def _is_withdrawn(self, address: Address) -> bool:
+        """Whether Linux took the address away by itself, and not because somebody deleted it."""
+        link = self._links.get(address.index)
+        if address.family != "inet6" or link is None:
+            return False
+        if not link.flags & IFF_UP and link.mtu >= SMALLEST_IPV6_MTU:
+            # Down it has no routes any more, whoever takes it away; and Linux does that with some only.
+            lasting = address.valid is None and not address.address.startswith("fe80:")
+            return not (lasting and neighbor.keeps_addresses(rtnetlink.linux_name(link.name)))
+        return (address.index, address.address) in self._without_route
 
     def _take_route(self, kind: int, body: bytes, port: int) -> None:
         gone = kind == rtnetlink.RTM_DELROUTE
