@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ipsectools.errno import EEXIST, ENXIO
-from ipsectools.host.api import Address, Route
-from ipsectools.host.linux import detect, tun
+from ipsectools.host.api import ROUTE_BY_HOST, Address, Route
+from ipsectools.host.linux import detect, routes, tun
 from ipsectools.host.linux.host import LinuxHost
 
 from .driver import Driver
@@ -300,3 +300,54 @@ def without_owner(name: str) -> None:
     fcntl.ioctl(device, tun.TUNSETIFF, struct.pack("16sH22x", name.encode(), tun.IFF_TUN | tun.IFF_NO_PI))
     fcntl.ioctl(device, tun.TUNSETPERSIST, 1)
     os.close(device)
+
+
+def test_routes_come_back_as_they_were(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    """Paths, gateways, sources, metrics, tables, MTUs, in both families, after down, up and restart."""
+
+    def body(driver: LinuxDriver) -> None:
+        from pyroute2 import IPRoute
+
+        for unit in (0, 1):
+            name = f"ipsec{unit}"
+            driver.call("SIOCIFCREATE2", name=name)
+            here, there = f"10.9.{unit}.1", f"10.9.{unit}.2"
+            driver.call("NEWADDR", name=name, family="inet", address=here, prefixlen=32, peer=there)
+            here, there = f"fd09::{unit}:1", f"fd09::{unit}:2"
+            driver.call("NEWADDR", name=name, family="inet6", address=here, prefixlen=128, peer=there)
+        first, second = (driver.interface(f"ipsec{unit}")["index"] for unit in (0, 1))
+        with IPRoute() as route:
+            route.route("add", dst="10.0.0.0/8", multipath=[{"oif": first}, {"oif": second, "hops": 4}])
+            route.route(
+                *("add",), dst="10.1.0.0/16", gateway="10.9.0.2", oif=first, table=77, prefsrc="10.9.1.1", priority=7
+            )
+            route.route("add", dst="10.2.0.0/16", oif=first, scope=253, metrics={"mtu": 1300})
+            route.route("add", dst="0.0.0.0/0", oif=second, scope=253, priority=9)
+            paths = [{"gateway": f"fd09::{unit}:2", "oif": index} for unit, index in ((0, first), (1, second))]
+            route.route("add", family=10, dst="fd10::/16", multipath=paths)
+            route.route("add", family=10, dst="fd11::/16", oif=first, table=77, priority=3, metrics={"mtu": 1300})
+
+        def standing() -> list[Any]:
+            return sorted(
+                (each.place, each.links, each.protocol, routes._message(each))  # without Linux's notes of dead links
+                for each in driver.host.routes((first, second))
+                if each.protocol != ROUTE_BY_HOST
+            )
+
+        before = standing()
+        driver.call("LISTIF")
+        guards = set(driver.host.guards())
+        assert {place[:4] for place, *_ in before} <= guards
+        assert len({place for place, *_ in before}) == 6
+        for names in (["ipsec0"], ["ipsec1"], ["ipsec0", "ipsec1"]):
+            for flags in ({"set": 0, "clear": UP}, {"set": UP, "clear": 0}):
+                for name in names:
+                    driver.call("SIOCSIFFLAGS", name=name, **flags)
+                assert driver.host.guards() == guards
+            assert standing() == before, names
+            driver.call("SIOCSIFFLAGS", name=names[0], set=0, clear=UP)
+            driver.restart(clean=False)
+            driver.call("SIOCSIFFLAGS", name=names[0], set=UP, clear=0)
+            assert standing() == before, names
+
+    on_linux(body)
