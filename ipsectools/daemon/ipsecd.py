@@ -119,7 +119,7 @@ def _serve(directory: str, options: Options) -> int:
     writer = log.Log(log.NOTICE + options.verbosity, to_syslog=background and os.path.exists("/dev/log"))
     writer.catch()
     try:
-        running = service.Service(directory, writer, idle)
+        running = service.Service(directory, writer, idle, background=background)
     except service.AlreadyServed:
         if not background:
             return _fail(options, f"another ipsecd serves {directory}")

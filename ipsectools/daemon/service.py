@@ -19,6 +19,7 @@ from ipsectools.daemon.notify import Notifier
 from ipsectools.daemon.pfkey_server import PfkeyServer
 from ipsectools.errno import KernelError
 from ipsectools.host import HostError, find_host
+from ipsectools.host.linux.occupants import Occupants
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.kernel import Kernel
 from ipsectools.kernel.statedir import STATE_FILE
@@ -35,6 +36,9 @@ STATUS_OP, STOP_OP = "IPSECDSTATUS", "IPSECDSTOP"
 """Control operations that are ipsecd's own."""
 
 _STATUS_INTERVAL = 10.0
+_LOOK_AROUND_INTERVAL = 2.0
+_LOOKS = 2
+"""So often nobody must be seen: a process that starts another and ends may be missed once."""
 
 
 class CannotServe(Exception):
@@ -48,8 +52,11 @@ class AlreadyServed(Exception):
 class Service:
     """One ipsecd. Made, then `run` until a signal, a request or idleness ends it, then `close`."""
 
-    def __init__(self, directory: str, log: Log, idle: float) -> None:
+    def __init__(self, directory: str, log: Log, idle: float, *, background: bool = False) -> None:
         """Takes the state directory and opens everything; ready for clients when it returns.
+
+        `background`: started by a command, so that it ends when its network namespace has nobody else and no name. One
+        that somebody else started and may have meant to be alone there ends so only if there was a name.
 
         `idle`: ends after so many seconds without an ipsec interface and without clients (0: never). Raises
         CannotServe or AlreadyServed.
@@ -60,6 +67,9 @@ class Service:
         self.forwarder: Forwarder | None = None
         self._started = self._busy_at = self._status_at = self._watchdog_at = monotonic()
         self._notifier = Notifier()
+        self._occupants = _occupants(background)
+        self._looked_at = monotonic()
+        self._alone = 0
         self._ownership = _own(directory)
         self._ownership.sign("ipsecd")
         self._own_sockets: dict[str, tuple[str, int, os.stat_result]] = {}
@@ -68,7 +78,15 @@ class Service:
         hardening.allow_many_descriptors()
         refused = secrecy.guard_memory()
         self._loop = Loop(
-            (self._beat, self._fire_timers, self._woken, self._check_ownership, self._tell_status, self._check_idle),
+            (
+                self._beat,
+                self._fire_timers,
+                self._woken,
+                self._check_ownership,
+                self._look_around,
+                self._tell_status,
+                self._check_idle,
+            ),
             self._woken,
             log.failure,
         )
@@ -246,6 +264,15 @@ class Service:
         else:
             self._look_after_sockets()
 
+    def _look_around(self) -> None:
+        now = monotonic()
+        if self._occupants is not None and now - self._looked_at >= _LOOK_AROUND_INTERVAL:
+            self._looked_at = now
+            self._alone = self._alone + 1 if self._occupants.are_gone() else 0
+            if self._alone >= _LOOKS:
+                self.log.notice("stopping (nobody else is in this network namespace, and it has no name any more)")
+                self._loop.stop()
+
     def _tell_status(self) -> None:
         now = monotonic()
         if now - self._status_at >= _STATUS_INTERVAL:
@@ -288,6 +315,14 @@ class Service:
     def _summary(self) -> str:
         count = self._interface_count()
         return f"{count} ipsec interface{'' if count == 1 else 's'}, {self._kind()}"
+
+
+def _occupants(background: bool) -> Occupants | None:
+    try:
+        occupants = Occupants()
+        return occupants if background or occupants.has_name() else None
+    except OSError:
+        return None
 
 
 def _own(directory: str) -> ownership.Ownership:

@@ -13,11 +13,10 @@ import os
 from ipsectools.host import VARIABLE as HOST_VARIABLE
 from ipsectools.host import HostError, is_simulated
 from ipsectools.kernel.errors import StateError, check_directory
+from ipsectools.kernel.namespace import MARK_FILE, VARIABLE, namespace_mark, namespace_name, read_mark
 
-VARIABLE = "IPSECTOOLS_STATE"
 ROOT = "/run/ipsectools"
 STATE_FILE = "state.db"
-_SO_NETNS_COOKIE = 71  # since Linux 5.14
 _SIMULATION = b"CREATE TABLE simulated_link"
 
 
@@ -45,21 +44,6 @@ def usual_place() -> str:
     return f"/tmp/ipsectools-{user}"
 
 
-def namespace_name() -> str:
-    """A name of this network namespace that no other has until the next boot."""
-    import _socket
-
-    try:
-        probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-        try:
-            return str(int.from_bytes(probe.getsockopt(_socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little"))
-        finally:
-            probe.close()
-    except OSError:
-        # An older Linux: its inode number, which another namespace may get after the end of this one.
-        return f"net-{os.stat('/proc/thread-self/ns/net').st_ino}"
-
-
 def prepare() -> str:
     """The state directory, made if it is missing, checked to be ours alone and of our kind of host.
 
@@ -68,14 +52,40 @@ def prepare() -> str:
     path = choose()
     try:
         if not os.environ.get(VARIABLE, ""):
-            for above in (ROOT, usual_place()):
-                if path.startswith(above + "/"):
-                    _make(above)
+            place = usual_place()
+            if os.path.dirname(place) == ROOT:
+                _make(ROOT)
+                _claim(place)
+            elif path != place:
+                _make(place)
         _make(path)
     except OSError as error:
         raise StateError(f"{error.filename or path}: {error.strerror}") from None
     _check_kind(path)
     return path
+
+
+def _claim(place: str) -> None:
+    """Makes the directory of this network namespace, marked so that others can see whether that is still there.
+
+    One of the same name from before the last boot is none of ours: /run is not everywhere empty then.
+    """
+    mark = namespace_mark()
+    found = read_mark(place)
+    if found[:2] != mark[:2]:
+        if found:
+            from ipsectools.kernel import sweep
+
+            sweep.remove(place, found)
+        _make(place)
+        temporary = f"{place}/{MARK_FILE}.{os.getpid()}"
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(" ".join(mark) + "\n")
+        os.rename(temporary, f"{place}/{MARK_FILE}")
+    if len(os.listdir(ROOT)) > 1:
+        from ipsectools.kernel import sweep
+
+        sweep.sweep_now_and_then(ROOT, os.path.basename(place), mark)
 
 
 def existing() -> str:
@@ -164,11 +174,11 @@ def moves_packets(directory: str) -> bool:
 
 def is_served_by_root() -> bool:
     """Whether root's ipsecd serves this network namespace, which everybody may know: unix(7) sockets have names."""
-    wanted = f" {ROOT}/{namespace_name()}/control"
     try:
+        wanted = f" {ROOT}/{namespace_name(make=False)}/control"
         with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
             return any(line.rstrip("\n").endswith(wanted) for line in file)
-    except OSError:
+    except (OSError, StateError):
         return False
 
 

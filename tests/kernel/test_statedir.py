@@ -11,6 +11,7 @@ import pytest
 
 from ipsectools.kernel import statedir
 from ipsectools.kernel.errors import StateError
+from ipsectools.kernel.namespace import namespace_name
 
 from .driver import Driver
 from .linux_like import LinuxLike
@@ -70,14 +71,14 @@ def test_each_kind_of_host_opens_its_own_state(monkeypatch: pytest.MonkeyPatch, 
 
 def test_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    name = statedir.namespace_name()
+    name = namespace_name()
     assert statedir.choose() == f"/run/ipsectools/{name}"
-    assert name == statedir.namespace_name()
+    assert name == namespace_name()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_namespaces_differ() -> None:
-    code = "from ipsectools.kernel import statedir; print(statedir.namespace_name())"
+    code = "from ipsectools.kernel.namespace import namespace_name; print(namespace_name())"
     run = subprocess.run(
         ["unshare", "-n", sys.executable, "-c", code],
         capture_output=True,
@@ -86,7 +87,7 @@ def test_namespaces_differ() -> None:
         timeout=60,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() != statedir.namespace_name()
+    assert run.stdout.strip() != namespace_name()
 
 
 @pytest.mark.parametrize("fault", ["mode", "owner", "file", "symlink", "parent"])

@@ -102,14 +102,18 @@ def _packets() -> Iterator[Finding]:
 
 
 def _namespace() -> Iterator[Finding]:
-    from ipsectools.kernel.statedir import namespace_name
+    from ipsectools.kernel.errors import StateError
+    from ipsectools.kernel.namespace import namespace_name
 
     here = os.stat("/proc/self/ns/net").st_ino
     try:
         where = "that of process 1" if os.stat("/proc/1/ns/net").st_ino == here else "not that of process 1"
     except OSError:
         where = "perhaps that of process 1"
-    yield OK, f"network namespace {namespace_name()} ({where}): it has a kernel of its own", ""
+    try:
+        yield OK, f"network namespace {namespace_name(make=False)} ({where}): it has a kernel of its own", ""
+    except StateError:  # Linux before 5.14: the first command of root gives it a name
+        yield OK, f"network namespace without a name ({where}): it has a kernel of its own", ""
 
 
 def _left_simulations() -> Iterator[Finding]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 from ipsectools.errno import ENXIO, KernelError, from_host
 from ipsectools.host.linux import rtnetlink
 
 DIRECTORY = "/run/netns"
 _CLONE_NEWNET = 0x40000000
+_LOOPBACK = 1
+"""The index that it has in every namespace."""
+_NAME = "ipsectools-"
 
 
 def open_namespace(name: str) -> int:
@@ -33,6 +37,27 @@ def enter(descriptor: int) -> None:
     if libc.setns(descriptor, _CLONE_NEWNET) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def own_name(*, make: bool) -> str:
+    """A name that this network namespace alone has, whatever comes after it: where Linux has no cookie for it.
+
+    It is kept in the namespace itself: as a further name of the loopback device, with a random number in it, which is
+    made if there is none (and `make`). Raises OSError if that cannot be done, ENOENT if there is none.
+    """
+    reader = rtnetlink.Reader()
+    try:
+        if not _own_names(reader) and make:
+            reader.add_name(_LOOPBACK, _NAME + os.urandom(16).hex())
+        for name in _own_names(reader):
+            return name  # the first one: another that was made at the same moment comes after it
+    finally:
+        reader.close()
+    raise OSError(ENOENT, os.strerror(ENOENT))
+
+
+def _own_names(reader: rtnetlink.Reader) -> list[str]:
+    return [name.removeprefix(_NAME) for name in reader.names(_LOOPBACK) if name.startswith(_NAME)]
 
 
 def fetch_link(name: str, vnet: str) -> None:

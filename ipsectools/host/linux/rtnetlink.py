@@ -34,8 +34,9 @@ _SAME_IN_LINUX = IFF_UP | IFF_BROADCAST | IFF_LOOPBACK | IFF_POINTOPOINT | IFF_N
 
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+_NLM_F_EXCL, _NLM_F_CREATE, _NLM_F_APPEND = 0x200, 0x400, 0x800
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR = 16, 17, 20, 21
-_RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR = 18, 19, 22
+_RTM_GETLINK, _RTM_SETLINK, _RTM_GETADDR, _RTM_NEWLINKPROP = 18, 19, 22, 108
 RTM_NEWROUTE, RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_F_FIB_MATCH, _RTN_UNICAST, _RTN_LOCAL = 0x2000, 1, 2
 _RTA_DST, _RTA_MARK = 1, 16
@@ -54,6 +55,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFAL
 _IFLA_STATS64, _IFLA_GROUP, _IFLA_NET_NS_FD, _IFLA_PROMISCUITY, _IFLA_CARRIER = 23, 27, 28, 30, 33
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_TUN_OWNER, _IFLA_TUN_GROUP = 1, 2
+_IFLA_PROP_LIST, _IFLA_ALT_IFNAME, _NESTED = 52, 53, 0x8000
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 4, 6, 8, 11
 _IFA_F_TEMPORARY, _IFA_F_DADFAILED, _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x01, 0x08, 0x20, 0x40
 _IFAPROT_KERNEL_RA = 2
@@ -106,6 +108,18 @@ class Reader:
         """What a TUN device has of its own, None if there is no such link."""
         body = self._link(index)
         return None if body is None else TunSettings(body)
+
+    def names(self, index: int) -> list[str]:
+        """The further names of a link, in the order in which they were given. None on a Linux before 5.5."""
+        body = self._link(index) or b""
+        properties = attributes_of(body, _LINK.size).get(_IFLA_PROP_LIST, b"")
+        return [_text(value) for kind, value in _each_attribute(properties, 0) if kind == _IFLA_ALT_IFNAME]
+
+    def add_name(self, index: int, name: str) -> None:
+        """Gives a link a further name. Raises OSError."""
+        listed = attribute(_IFLA_PROP_LIST | _NESTED, attribute(_IFLA_ALT_IFNAME, name.encode() + b"\0"))
+        flags = _NLM_F_CREATE | _NLM_F_EXCL | _NLM_F_APPEND
+        self.change(_RTM_NEWLINKPROP, _LINK.pack(0, 0, index, 0, 0) + listed, flags)
 
     def _link(self, index: int) -> bytes | None:
         self._send(_RTM_GETLINK, _NLM_F_REQUEST, _LINK.pack(0, 0, index, 0, 0))
@@ -226,15 +240,17 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def attributes_of(data: bytes, offset: int) -> dict[int, bytes]:
     """The attributes of a message that begin at `offset`, by their type."""
-    found = {}
+    return dict(_each_attribute(data, offset))
+
+
+def _each_attribute(data: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
     end = len(data)
     while offset + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[kind & 0x3FFF] = data[offset + _ATTRIBUTE.size : offset + length]
+        yield kind & 0x3FFF, data[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
-    return found
 
 
 def _text(value: bytes) -> str:
