@@ -22,7 +22,7 @@ from ipsectools.host.api import (
     IFF_UP,
     Address,
 )
-from ipsectools.host.linux import detect
+from ipsectools.host.linux import detect, tun
 from ipsectools.host.linux.host import LinuxHost
 
 CLONE_NEWNET = 0x40000000
@@ -126,6 +126,16 @@ def test_an_index_is_a_wish(host):
 def test_names_that_linux_cannot_have(host):
     assert refused(host.create_tun, "x" * 16, 1400) == EINVAL
     assert refused(host.create_tun, "", 1400) == EINVAL
+
+
+@isolated
+def test_a_device_that_goes_as_it_is_opened_leaves_nothing_behind(host):
+    assert refused(host.open_tun, "ipsec0") == ENXIO
+    with pytest.MonkeyPatch.context() as patch:
+        indices = iter([77, 77, 78])
+        patch.setattr(tun.socket, "if_nametoindex", lambda name: next(indices))
+        assert refused(host.open_tun, "ipsec0") == ENXIO  # Linux makes a device of a name that is free
+    assert [link.name for link in host.links()] == ["lo0"]
 
 
 @isolated

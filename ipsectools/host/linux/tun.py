@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 
-from ipsectools.errno import ENOBUFS, KernelError, from_host
+from ipsectools.errno import ENOBUFS, ENXIO, KernelError, from_host
 from ipsectools.host.linux.rtnetlink import Reader
 from ipsectools.host.linux.sockets import MAXIMUM_PACKET
 
@@ -92,20 +92,30 @@ def claim(name: str) -> None:
 def attach(name: str, flags: int = IFF_TUN | IFF_NO_PI) -> int:
     """Attaches to the TUN device `name`, which is as a new one of ours then; a non-blocking descriptor.
 
-    Raises KernelError: EBUSY if somebody holds the device, EPERM if it is another user's, EINVAL if it is of another
-    make and cannot be used."""
+    Raises KernelError: ENXIO if there is none, EBUSY if somebody holds it, EPERM if it is another user's, EINVAL if
+    it is not made as ours are."""
+    fd, index = -1, index_of(name)
     try:
-        index = socket.if_nametoindex(name)  # a name that is free would make a device
         fd = os.open(TUN_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise KernelError(from_host(error.errno or errno.EIO)) from None
-    try:
         fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        if index_of(name) != index:  # destroyed just now, and this made another, which goes with `fd`
+            raise KernelError(ENXIO)
         _settle(fd, index)
-    except OSError as error:
-        os.close(fd)
+    except (OSError, KernelError) as error:
+        if fd >= 0:
+            os.close(fd)
+        if isinstance(error, KernelError):
+            raise
         raise KernelError(from_host(error.errno or errno.EIO)) from None
     return fd
+
+
+def index_of(name: str) -> int:
+    """The index of a link. Raises KernelError (ENXIO)."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise KernelError(ENXIO) from None
 
 
 def _settle(fd: int, index: int) -> None:
@@ -136,9 +146,9 @@ class LinuxTun:
     __slots__ = ("_fd", "index", "name")
 
     def __init__(self, name: str) -> None:
+        self.index = index_of(name)
         self._fd = attach(name)
         self.name = name
-        self.index = socket.if_nametoindex(name)
 
     def fileno(self) -> int:
         return self._fd
