@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ipsectools.errno import EINVAL, ENXIO
+from ipsectools.errno import EINVAL, ENOBUFS, ENXIO, KernelError
 from ipsectools.host.api import Address, Route
 from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.host.simulated.routing import UNREACHABLE
@@ -264,6 +264,25 @@ def test_replaced(driver: Driver, host: LinuxLike, running: bool) -> None:
     assert host.guards() == OF_ADDRESSES
     driver.call("SIOCSIFFLAGS", name="ipsec0", set=1, clear=0)
     assert ways(driver, host)["10.1.1.1"] == "clear"
+
+
+def test_a_host_that_does_not_tell(driver: Driver, host: LinuxLike, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is forgotten because the host could not be asked."""
+
+    def refuse(links: object) -> list[Route]:
+        raise KernelError(ENOBUFS)
+
+    add(driver, host, lan(driver))
+    guards = set(host.guards())
+    driver.kernel.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "routes", refuse)
+        driver.restart(host=host)
+    assert host.guards() == guards
+    driver.restart(host=host)
+    driver.call("SIOCSIFFLAGS", name="ipsec0", set=0, clear=1)
+    driver.call("SIOCSIFFLAGS", name="ipsec0", set=1, clear=0)
+    assert ways(driver, host) == all_go("tunnel")
 
 
 def test_a_second_way(driver: Driver, host: LinuxLike) -> None:

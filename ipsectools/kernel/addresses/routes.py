@@ -109,10 +109,8 @@ class Routes:
             del self._daemons_until[position]
             interface = self._state.interfaces.by_position(position)
             if interface is not None and interface.up:
-                there = {_id(interface, route) for route in self._present([interface])}
-                for id, route in list(self._kept.get(position, {}).items()):
-                    if route.protocol not in _BY_ADMINISTRATORS and id not in there:
-                        self._forget(position, id)
+                kept = self._kept.get(position, {}).items()
+                self._forget_missing(position, [id for id, each in kept if each.protocol not in _BY_ADMINISTRATORS])
 
     def take_news(self) -> None:
         """Takes over what other programs did to routes."""
@@ -163,18 +161,18 @@ class Routes:
 
     def _forget_missing(self, position: int, ids: Collection[str]) -> None:
         interface = self._state.interfaces.by_position(position)
-        if interface is None or not ids:
+        present = self._present([interface]) if interface is not None and ids else None
+        if interface is None or present is None:
             return
-        there = {_id(interface, route) for route in self._present([interface])}
-        for id in ids:
-            if id not in there:
-                self._forget(position, id)
+        for id in {*ids} - {_id(interface, route) for route in present}:
+            self._forget(position, id)
 
-    def _present(self, interfaces: list[Interface]) -> list[Route]:
+    def _present(self, interfaces: list[Interface]) -> list[Route] | None:
+        """None if the host does not tell: then nothing is known to be missing."""
         try:
             return self._state.host.routes([interface.index for interface in interfaces])
         except KernelError:
-            return []
+            return None
 
     # putting right
 
@@ -193,13 +191,14 @@ class Routes:
             for id in list(self._kept[position]):
                 self._forget(position, id)
         if interfaces:
+            present = self._present(interfaces)
             there: set[str] = set()
-            for route in self._present(interfaces):
+            for route in present or ():
                 for interface in self._interfaces(route):
                     self._keep(interface, route)
                     there.add(_id(interface, route))
             for interface in interfaces:
-                if interface.up:
+                if interface.up and present is not None:
                     self._put_back(interface, there)
             try:
                 guards = state.host.guards()
