@@ -14,8 +14,9 @@ from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
 from ipsectools.datapath.tables import Interface as Entry
 from ipsectools.errno import KernelError
-from ipsectools.kernel.interfaces import if_ipsec
+from ipsectools.kernel.interfaces import fib, if_ipsec
 from ipsectools.kernel.key.validate import COUNTER_MODE
+from ipsectools.kernel.sysctl import MARK_FIB, MARK_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ class Forwarder:
     def sysctl_changed(self, name: str) -> None:
         if name in _SETTINGS:
             self._set_settings()
+        elif name in (MARK_FIB, MARK_STATE):
+            self._set_settings()
+            for interface in self._kernel.interfaces:
+                self.interface_changed(interface)
         elif name == _PREFERRED_OLDSA:
             for index in list(self._tunnel_of):
                 self._renew_interface(index)
@@ -156,8 +161,8 @@ class Forwarder:
             self.sa_changed(sa)
 
     def _set_settings(self) -> None:
-        value = self._kernel.sysctl.value
-        self.pump.set_settings(Settings(**{field: value(name) for name, field in _SETTINGS.items()}))
+        value, mark = self._kernel.sysctl.value, fib.marks(self._kernel).outer(0)
+        self.pump.set_settings(Settings(mark=mark, **{field: value(name) for name, field in _SETTINGS.items()}))
 
     # tables
 
@@ -208,17 +213,18 @@ class Forwarder:
             if chosen is not None:
                 self._reserve_first(chosen)
                 outbound = self._sas.get(chosen.spi)
+        layout = fib.marks(self._kernel)
         entry = Entry(
             interface.index,
             interface.name,
             up=interface.up,
-            running=interface.running,
+            running=interface.running and layout.holds(interface.tunnelfib),
             monitor=interface.monitor,
             mtu=interface.mtu,
             src=src,
             dst=dst,
             reqid=if_ipsec.of(interface).reqid,
-            tunnelfib=interface.tunnelfib,
+            mark=layout.outer(interface.tunnelfib),
             outbound=outbound,
         )
         try:

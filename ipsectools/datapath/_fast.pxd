@@ -104,7 +104,7 @@ cdef extern from "workers.h" nogil:
 
     ctypedef struct c_interface "interface":
         int index, fd, vnet, uso, up, running, monitor, has_tunnel
-        uint32_t fib
+        uint32_t mark
         int doubt
         uint32_t path_mtu
         uint64_t path_until
@@ -115,6 +115,7 @@ cdef extern from "workers.h" nogil:
     ctypedef struct c_tables "tables":
         pthread_rwlock_t lock
         int esp_enable, accept_unclaimed, min_pmtu, dfbit, ecn, ecn6, ttl, hlim
+        uint32_t mark
         endpoint *endpoints
 
     ctypedef struct stats:

@@ -263,6 +263,7 @@ cdef class Core:
         memcpy(self.e.tos4, <const char *>tos4, 256)
         memcpy(self.e.tos6, <const char *>tos6, 256)
         self.e.tables.esp_enable = settings.esp_enable != 0
+        self.e.tables.mark = settings.mark
         self.e.tables.min_pmtu = settings.min_pmtu
         self.e.tables.accept_unclaimed = settings.accept_unclaimed != 0
         self.e.tables.dfbit = settings.dfbit
@@ -354,7 +355,7 @@ cdef class Core:
             guard_sa(&self.e.tables, outbound, 1)
         i.up, i.running, i.monitor = entry.up, entry.running, entry.monitor
         i.has_tunnel = new_key is not None
-        i.fib = entry.tunnelfib
+        i.mark = entry.mark
         if key is not None:
             self._detach(key, i)
         if t:
@@ -640,7 +641,7 @@ cdef int _on_too_big(c_engine *e, outgoing *o) noexcept with gil:
         return VERDICT_DROP
     sa = core._outbound[i.index][2]
     least = 0 if o.doubt else e.tables.min_pmtu  # what is refused in spite of doubt is the device's
-    path = core.wire.path_mtu(sa.dst, i.fib)
+    path = core.wire.path_mtu(sa.dst, i.mark)
     i.doubt = path < least
     i.path_mtu = max(path, least)
     i.path_until = now_ms() + _REMEMBERED_MS
@@ -669,7 +670,7 @@ cdef _outer_packet(worker *w, const outgoing *o):
         ttl=w.engine.tables.ttl if o.sa.family == 4 else w.engine.tables.hlim,
         df=bool(o.df),
         doubt=bool(o.doubt),
-        fib=o.interface.fib,
+        mark=o.interface.mark,
     )
 
 

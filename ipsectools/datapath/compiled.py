@@ -92,8 +92,8 @@ class MemoryDriver(_Driver):
     def core(self) -> _fast.Core:
         return self._core
 
-    def path_mtu(self, dst: bytes, fib: int) -> int:
-        return self._wire.path_mtu(dst, fib)
+    def path_mtu(self, dst: bytes, mark: int) -> int:
+        return self._wire.path_mtu(dst, mark)
 
     def set_interface(self, interface: Interface) -> None:
         if interface.index not in self._tuns:
@@ -176,8 +176,8 @@ class LinuxDriver(_Driver):
     def inject(self, packet: bytes, index: int) -> int:
         return self._injector.inject(packet, index)
 
-    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
-        return sockets.path_mtu(dst, fib)
+    def path_mtu(self, dst: bytes, mark: int = 0) -> int:
+        return sockets.path_mtu(dst, mark)
 
     # tables
 
@@ -185,10 +185,12 @@ class LinuxDriver(_Driver):
         self._settings = settings
         for sock in self._sockets:
             self._set_ttl(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, settings.mark)
             if sock.family == socket.AF_INET:  # the others tell anyway
                 sockets.tell_arrival(sock, bool(settings.accept_unclaimed))
         for endpoint in self._endpoints:
             self._set_ttl(endpoint.sock)
+            endpoint.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, settings.mark)
             endpoint.tell_arrival(bool(settings.accept_unclaimed))
         super().set_settings(settings)
         if not settings.accept_unclaimed:
@@ -216,6 +218,7 @@ class LinuxDriver(_Driver):
 
     def _opened(self, endpoint: EncapSocket) -> None:
         self._set_ttl(endpoint.sock)
+        endpoint.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._settings.mark)
         endpoint.tell_arrival(bool(self._settings.accept_unclaimed))
         endpoint.accept_trains()
         self._core.add_endpoint(endpoint.address, endpoint.port, endpoint.sock.fileno(), endpoint.shared)

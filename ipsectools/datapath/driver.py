@@ -62,8 +62,8 @@ class PlainDriver:
             self._wire.tell_arrival(bool(settings.accept_unclaimed))
             self._core.set_settings(settings)
 
-    def path_mtu(self, dst: bytes, fib: int) -> int:
-        return self._wire.path_mtu(dst, fib)
+    def path_mtu(self, dst: bytes, mark: int) -> int:
+        return self._wire.path_mtu(dst, mark)
 
     def set_doubt(self, index: int, doubt: bool) -> None:
         self._core.set_doubt(index, doubt)

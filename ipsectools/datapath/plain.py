@@ -162,7 +162,7 @@ class PlainCore(Tables):
             ttl=ttl,
             df=df,
             doubt=doubt,
-            fib=interface.entry.tunnelfib,
+            mark=interface.entry.mark,
         )
 
     def _dropped_out(self, drop: Drop, inner: bytes) -> None:
@@ -277,7 +277,7 @@ class PlainCore(Tables):
         if worker is None or not packet.df:
             return drops.OUT_FRAGMENTATION
         least = 0 if packet.doubt else self.settings.min_pmtu  # what is refused in spite of doubt is the device's
-        path = self._wire.path_mtu(worker.sa.dst, interface.entry.tunnelfib)
+        path = self._wire.path_mtu(worker.sa.dst, interface.entry.mark)
         interface.doubt = path < least
         interface.path_mtu = max(path, least)
         interface.path_until = time.monotonic() + paths.REMEMBERED

@@ -17,11 +17,11 @@ class Settings:
     """The sysctl values that packets feel, by their FreeBSD meaning.
 
     `dfbit`, `ecn` (IPv4 outer), `ecn6` (IPv6 outer), `ttl` and `hlim` shape outer headers; `esp_enable` 0 stops ESP.
-    `min_pmtu`: smaller path MTUs are not believed. `accept_unclaimed`: the host's IP input gets what an SA of no
-    interface brings.
+    `mark`: the firewall mark that sockets have by themselves (most packets need no other). `min_pmtu`: smaller path
+    MTUs are not believed. `accept_unclaimed`: the host's IP input gets what an SA of no interface brings.
     """
 
-    __slots__ = ("accept_unclaimed", "dfbit", "ecn", "ecn6", "esp_enable", "hlim", "min_pmtu", "ttl")
+    __slots__ = ("accept_unclaimed", "dfbit", "ecn", "ecn6", "esp_enable", "hlim", "mark", "min_pmtu", "ttl")
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Settings:
         esp_enable: int = 1,
         accept_unclaimed: int = 0,
         min_pmtu: int = 0,
+        mark: int = 0,
     ) -> None:
         self.dfbit = dfbit
         self.ecn = ecn
@@ -42,6 +43,7 @@ class Settings:
         self.hlim = hlim
         self.esp_enable = esp_enable
         self.accept_unclaimed = accept_unclaimed
+        self.mark = mark
         self.min_pmtu = max(0, min(min_pmtu, 0xFFFF))
 
 
@@ -127,11 +129,11 @@ class Interface:
     """An ipsec interface as the data path needs it.
 
     `src`, `dst`: the tunnel's local and remote address (bytes), None without tunnel. `outbound`: the SA that the key
-    engine chose for its packets, None if there is none (each packet then asks for one). `tunnelfib` is the FIB of outer
-    packets.
+    engine chose for its packets, None if there is none (each packet then asks for one). `mark` is the firewall mark
+    of outer packets.
     """
 
-    __slots__ = ("dst", "index", "monitor", "mtu", "name", "outbound", "reqid", "running", "src", "tunnelfib", "up")
+    __slots__ = ("dst", "index", "mark", "monitor", "mtu", "name", "outbound", "reqid", "running", "src", "up")
 
     def __init__(
         self,
@@ -145,7 +147,7 @@ class Interface:
         src: bytes | None = None,
         dst: bytes | None = None,
         reqid: int = 0,
-        tunnelfib: int = 0,
+        mark: int = 0,
         outbound: SA | None = None,
     ) -> None:
         self.index = index
@@ -157,7 +159,7 @@ class Interface:
         self.src = src
         self.dst = dst
         self.reqid = reqid
-        self.tunnelfib = tunnelfib
+        self.mark = mark
         self.outbound = outbound
 
 

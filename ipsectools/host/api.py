@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Protocol, TypeAlias
+
+    from ipsectools.host.marks import Marks
 else:
     Protocol = object
 
@@ -195,11 +197,11 @@ class OuterPacket:
 
     `src`/`dst` are 4 or 16 address bytes; `protocol` is 50, or 17 with `ports` (source, destination) for NAT-T, where
     `payload` is what follows the UDP header. With `doubt` what the host has learned of the path's MTU is not believed
-    (IPv4). `fib` selects a routing table. `interface` is the index of the link on
+    (IPv4). `mark` is its firewall mark (`host.marks`). `interface` is the index of the link on
     which it arrived, if that was asked for (`Wire.tell_arrival`), else 0.
     """
 
-    __slots__ = ("df", "doubt", "dst", "fib", "interface", "payload", "ports", "protocol", "src", "tos", "ttl")
+    __slots__ = ("df", "doubt", "dst", "interface", "mark", "payload", "ports", "protocol", "src", "tos", "ttl")
 
     def __init__(
         self,
@@ -213,7 +215,7 @@ class OuterPacket:
         ttl: int = 64,
         df: bool = False,
         doubt: bool = False,
-        fib: int = 0,
+        mark: int = 0,
         interface: int = 0,
     ) -> None:
         self.src = src
@@ -225,7 +227,7 @@ class OuterPacket:
         self.ttl = ttl
         self.df = df
         self.doubt = doubt
-        self.fib = fib
+        self.mark = mark
         self.interface = interface
 
 
@@ -267,7 +269,7 @@ class Wire(Protocol):
     def inject(self, packet: bytes, index: int) -> int:
         """Gives a decapsulated IP packet to the host's IP input as received on this link; 0 or FreeBSD's errno."""
 
-    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+    def path_mtu(self, dst: bytes, mark: int = 0) -> int:
         """The MTU of the outer path to `dst` as the host knows it now: of the route, or less if learned."""
 
     def close(self) -> None: ...
@@ -366,7 +368,7 @@ class Host(Protocol):
     def route_news(self) -> list[RouteNews] | None:
         """What others did to routes since this was last asked (while it is watched). None: it could be anything."""
 
-    def has_host_route(self, destination: str, fib: int) -> bool:
+    def has_host_route(self, destination: str, mark: int) -> bool:
         """Whether a route to this IPv4 address alone is in the FIB, and the address is not the host's own."""
 
     def set_receive_fib(self, index: int, fib: int) -> None:
@@ -375,8 +377,10 @@ class Host(Protocol):
     def forget_receive_fib(self, index: int, name: str) -> None:
         """The same for FIB 0, of a link that may be gone."""
 
-    def set_send_fibs(self, fibs: Collection[int]) -> None:
-        """The FIBs other than 0 that `OuterPacket.fib` may name from now on."""
+    def set_send_fibs(self, fibs: Collection[int], marks: Marks) -> None:
+        """The FIBs other than 0 by which packets that bear their mark are routed from now on.
+
+        What an earlier process or release left of such rules goes; other people's rules stay."""
 
     def check_injection(self) -> None:
         """EOPNOTSUPP with the reason, if `Wire.inject` cannot work here."""

@@ -14,6 +14,7 @@ from ipsectools.kernel.interfaces import (
     all_kinds,  # noqa: F401  # registers them
     bridge,
     cloners,
+    fib,
     generic,
     kinds,
     outbound,
@@ -22,7 +23,7 @@ from ipsectools.kernel.interfaces import (
     vnet,
 )
 from ipsectools.kernel.operation import OPERATIONS, Operation, interface_of, on_interface
-from ipsectools.kernel.sysctl import ACCEPT_UNCLAIMED
+from ipsectools.kernel.sysctl import ACCEPT_UNCLAIMED, MARK_FIB, MARK_STATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def perform(state: KernelState, op: object, args: object, privileged: bool) -> A
 
 
 def _create(state: KernelState, args: dict[str, Any]) -> str:
-    fib = args["fib"] or 0
-    generic.check_fib(state, fib)
-    return cloners.create(state, args["name"], fib)
+    number = args["fib"] or 0
+    fib.check(state, number)
+    return cloners.create(state, args["name"], number)
 
 
 def _set_tunnel(family: str) -> Perform:
@@ -78,6 +79,8 @@ def _set_sysctl(state: KernelState, args: dict[str, Any]) -> list[int]:
     if old != new:
         if new and args["name"] == ACCEPT_UNCLAIMED:
             state.host.check_injection()
+        if args["name"] in (MARK_FIB, MARK_STATE):
+            fib.change_marks(state)
         for name in state.sysctl.same(args["name"]):
             state.sysctl_changed(name)
     return [old, new]

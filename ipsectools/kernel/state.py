@@ -62,7 +62,8 @@ class KernelState:
         """How often the host has an address, by (text, zone); the zone is 0 unless it is link-local."""
         self.next_expiry = 0.0
         """When the next IPv6 address of a simulated host expires, at the earliest."""
-        self.send_fibs: set[int] = set()
+        self.send_fibs: tuple[set[int], int] | None = None
+        """The FIBs by which marked packets are routed, and the mask of their marks, as the host was told last."""
         self.engine = Dispatcher(store, self.sysctl.value, make_ledger)
         self.engine.observers.append(self)
 

@@ -8,6 +8,7 @@ at boot only).
 from __future__ import annotations
 
 from ipsectools.errno import EINVAL, ENOENT, EPERM, KernelError
+from ipsectools.host.marks import FIB_MASK, STATE_MASK
 from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
@@ -79,6 +80,7 @@ def _structure(name: str, description: str) -> Leaf:
 
 
 _POLICY = "net.inet.ipsec.def_policy"
+MARK_FIB, MARK_STATE = "net.inet.ipsec.mark_fib", "net.inet.ipsec.mark_state"
 ACCEPT_UNCLAIMED = "net.inet.ipsec.accept_unclaimed"
 
 LEAVES = {
@@ -104,6 +106,13 @@ LEAVES = {
         ),
         Leaf("net.inet.ipsec.async_crypto", 0, "Cryptography in threads of its own"),
         Leaf("net.inet.ipsec.check_policy_history", 0, "Strict check of what was done to inbound packets"),
+        Leaf(
+            MARK_FIB,
+            FIB_MASK,
+            "Bits of the firewall mark that hold the FIB of outer packets (ours)",
+            type="unsigned int",
+        ),
+        Leaf(MARK_STATE, STATE_MASK, "Bits of the firewall mark that hold the state (ours)", type="unsigned int"),
         Leaf("net.inet.ipsec.natt_cksum_policy", 0, "Checksums of NAT-T transport mode (0: adjust, 1: compute)"),
         Leaf("net.inet.ipsec.filtertunnel", 0, "Packet filters see decapsulated packets"),
         Leaf("net.inet.ipsec.random_id", 0, "Random identification of outer packets"),

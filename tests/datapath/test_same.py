@@ -52,7 +52,9 @@ def observed(world: World) -> dict[str, object]:
     """Everything that the rest of the program could see of a pump."""
     report = world.pump.statistics()
     fields = ("sequence", "iv", "packets", "bytes", "received_high")
-    sent = [(p.src, p.dst, p.payload, p.protocol, p.ports, p.tos, p.ttl, p.df, p.doubt, p.fib) for p in world.wire.sent]
+    sent = [
+        (p.src, p.dst, p.payload, p.protocol, p.ports, p.tos, p.ttl, p.df, p.doubt, p.mark) for p in world.wire.sent
+    ]
     return {
         "sent": sent,
         "written": world.tun.written,

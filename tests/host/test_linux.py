@@ -24,6 +24,7 @@ from ipsectools.host.api import (
 )
 from ipsectools.host.linux import detect, tun
 from ipsectools.host.linux.host import LinuxHost
+from ipsectools.host.marks import Marks
 
 CLONE_NEWNET = 0x40000000
 
@@ -292,32 +293,39 @@ def test_fibs_are_routing_tables(host):
     if not any(os.access(f"{folder}/ip", os.X_OK) for folder in os.environ["PATH"].split(":")):
         pytest.skip("no ip(8) to look with")
     index = host.create_tun("ipsec0", 1400)
-    host.set_send_fibs({3, 5})
+    host.set_send_fibs({3, 5}, Marks())
     host.set_receive_fib(index, 3)
     assert sorted(rules()) == sorted(
         [
-            "from all fwmark 0x3 lookup 3",
-            "from all fwmark 0x5 lookup 5",
+            "from all fwmark 0x30000/0xff0000 lookup 3",
+            "from all fwmark 0x50000/0xff0000 lookup 5",
             "from all iif ipsec0 lookup 3",
-            "from all fwmark 0x3 unreachable",
-            "from all fwmark 0x5 unreachable",
+            "from all fwmark 0x30000/0xff0000 unreachable",
+            "from all fwmark 0x50000/0xff0000 unreachable",
             "from all iif ipsec0 unreachable",
         ]
     )
     host.set_link(index, name="ipsec9")
-    host.set_send_fibs({5})
+    host.set_send_fibs({5}, Marks(0xF0))
     assert sorted(rules()) == sorted(
         [
-            "from all fwmark 0x5 lookup 5",
+            "from all fwmark 0x50/0xf0 lookup 5",
             "from all iif ipsec9 lookup 3",
-            "from all fwmark 0x5 unreachable",
+            "from all fwmark 0x50/0xf0 unreachable",
             "from all iif ipsec9 unreachable",
         ]
     )
     host.destroy_link(index)
     host.forget_receive_fib(index, "ipsec9")
-    host.set_send_fibs(set())
+    host.set_send_fibs(set(), Marks())
     assert rules() == []
+
+    # What an earlier release left, and other people's at the same priority.
+    for family in ("-4", "-6"):
+        for words in ("30000 fwmark 7 lookup 7", "30001 fwmark 7 unreachable", "30000 fwmark 7 lookup 9"):
+            subprocess.run(["ip", family, "rule", "add", "pref", *words.split()], check=True)
+    host.set_send_fibs(set(), Marks())
+    assert rules() == ["from all fwmark 0x7 lookup 9"]
 
 
 @isolated

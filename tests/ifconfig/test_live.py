@@ -202,9 +202,10 @@ def test_rules_of_fibs(live: Callable[[str], list[str]]) -> None:
         ip rule | grep -c unreachable
     """)
     assert lines == [
-        "both: all fwmark 0x2 lookup 2 all fwmark 0x3 lookup 3 all iif ipsec0 lookup 3",
-        "one: all fwmark 0x2 lookup 2",
-        "named: all fwmark 0x4 lookup 4 all fwmark 0x5 lookup 5 all iif va lookup 5 all iif vpn0 lookup 4",
+        "both: all fwmark 0x20000/0xff0000 lookup 2 all fwmark 0x30000/0xff0000 lookup 3 all iif ipsec0 lookup 3",
+        "one: all fwmark 0x20000/0xff0000 lookup 2",
+        "named: all fwmark 0x40000/0xff0000 lookup 4 all fwmark 0x50000/0xff0000 lookup 5"
+        " all iif va lookup 5 all iif vpn0 lookup 4",
         "lo0",
         "none:",
         "0",

@@ -92,14 +92,14 @@ class LinuxLike(SimulatedHost):
         withdrawn, self.withdrawn = self.withdrawn, set()
         return withdrawn
 
-    def has_host_route(self, destination: str, fib: int) -> bool:
-        return (destination, fib) in self.host_routes
+    def has_host_route(self, destination: str, mark: int) -> bool:
+        return (destination, mark >> 16) in self.host_routes
 
     def set_receive_fib(self, index: int, fib: int) -> None:
         super().set_receive_fib(index, fib)
         self.receive_fibs[index] = fib
 
-    def set_send_fibs(self, fibs: Any) -> None:
+    def set_send_fibs(self, fibs: Any, marks: Any) -> None:
         self.send_fibs = set(fibs)
 
     def forget_receive_fib(self, index: int, name: str) -> None:

@@ -131,6 +131,8 @@ def test_types(driver: Driver) -> None:
     other = {name: type for name, type in types.items() if type != "int"}
     assert other == {
         "net.fibs": "unsigned int",
+        "net.inet.ipsec.mark_fib": "unsigned int",
+        "net.inet.ipsec.mark_state": "unsigned int",
         "net.key.spdcache.maxentries": "unsigned int",
         "net.key.spdcache.threshold": "unsigned int",
         "net.key.sendspace": "unsigned long",

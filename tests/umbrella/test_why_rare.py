@@ -14,6 +14,8 @@ SYSCTLS = {
     "net.inet.esp.ctr_compatibility": 1,
     "net.inet.ipsec.dfbit": 0,
     "net.inet.ipsec.min_pmtu": 576,
+    "net.inet.ipsec.mark_fib": 0xFF0000,
+    "net.inet.ipsec.mark_state": 0xF000000,
     "net.inet.ip.ttl": 64,
     "net.inet6.ip6.hlim": 64,
 }

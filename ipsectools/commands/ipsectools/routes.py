@@ -35,7 +35,7 @@ class Route:
 
 
 class Flow:
-    """What routing may look at. `source` and `protocol` may be None, `mark` is a FIB."""
+    """What routing may look at. `source` and `protocol` may be None, `mark` is the firewall mark."""
 
     __slots__ = ("destination", "mark", "port", "protocol", "source")
 

@@ -15,6 +15,7 @@ from ipsectools.daemon import client
 from ipsectools.errno import ENXIO, KernelError
 from ipsectools.esp import algorithms, tunnel
 from ipsectools.esp.drops import DROPS
+from ipsectools.host.marks import Marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -404,7 +405,8 @@ class Walk:
         dfbit = self.sysctl("net.inet.ipsec.dfbit")
         df = version == 4 and tunnel.outer_df(first, dfbit)
         ttl = self.sysctl("net.inet6.ip6.hlim" if version == 6 else "net.inet.ip.ttl")
-        route = self.route(routes.Flow(sa["dst"], mark=interface["tunnelfib"]))
+        layout = Marks(*(self.sysctl(f"net.inet.ipsec.mark_{field}") for field in ("fib", "state")))
+        route = self.route(routes.Flow(sa["dst"], mark=layout.outer(interface["tunnelfib"])))
         if isinstance(route, str):
             fib = f" table {interface['tunnelfib']}" if interface["tunnelfib"] else ""
             _stop(

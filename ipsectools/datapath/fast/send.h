@@ -99,7 +99,7 @@ static void *add_control(struct msghdr *m, u8 *buffer, int level, int type, cons
     return c;
 }
 
-/* What the kernel has to know of one message beside its bytes: source, TOS, routing table. */
+/* What the kernel has to know of one message beside its bytes: source, TOS, mark. */
 static void describe(worker *w, int slot, const outgoing *o, int raw)
 {
     struct msghdr *m = &w->messages[slot].msg_hdr;
@@ -131,8 +131,8 @@ static void describe(worker *w, int slot, const outgoing *o, int raw)
             add_control(m, buffer, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
         }
     }
-    if (o->interface->fib)
-        add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->fib, sizeof o->interface->fib);
+    if (o->interface->mark != w->engine->tables.mark) /* the socket has that one */
+        add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->mark, sizeof o->interface->mark);
 }
 
 /* Sends messages [0, count), each of one packet of the batch, from number `first` on. `p`: over this UDP socket. */

@@ -23,7 +23,7 @@ typedef struct interface {
     int index, fd, vnet, uso; /* fd: the TUN device; vnet: with virtio_net_hdr; uso: takes UDP super-packets */
     int refused; /* GSO types (bits) of joined packets that Linux would not take from this device */
     int up, running, monitor, has_tunnel;
-    u32 fib;
+    u32 mark;
     int doubt;      /* the kernel believes less of the outer path than may be believed */
     u32 path_mtu;   /* what packets were refused for, until `path_until` (ms) */
     u64 path_until;
@@ -53,6 +53,7 @@ enum { GUARDS = 1024, INTERFACES = 1024 };
 typedef struct tables {
     pthread_rwlock_t lock;
     int esp_enable, accept_unclaimed, min_pmtu, dfbit, ecn, ecn6, ttl, hlim;
+    u32 mark; /* that sockets have by themselves */
     interface *interfaces[INTERFACES];
     sa **inbound;
     u64 inbound_mask, inbound_count;

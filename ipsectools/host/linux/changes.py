@@ -13,7 +13,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from ipsectools.errno import EINVAL, ENXIO, KernelError, from_host
 from ipsectools.host.linux import tun
 from ipsectools.host.linux.namespaces import open_namespace
-from ipsectools.host.linux.rtnetlink import LOOPBACK_GROUP, linux_name
+from ipsectools.host.linux.rtnetlink import FIB_PRIORITY, LOOPBACK_GROUP, linux_name
+from ipsectools.host.marks import fib_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +22,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ipsectools.host.api import Address
+    from ipsectools.host.marks import Marks
 
 _IFF_NOARP, _IFF_PROMISC, _IFF_ALLMULTI = 0x80, 0x100, 0x200
 _ADDRESS_GENERATION_NONE = 1
 _FOREVER = 0xFFFFFFFF
 
-_FIB_PRIORITY = 30000
-"""Of the rules that lead to the routing table of a FIB; the next higher number makes it the only one."""
-
+_UNREACHABLE = 7  # FR_ACT_UNREACHABLE
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -213,11 +213,11 @@ class Changes:
             lambda rule: rule.get_attr("FRA_IIFNAME") == name, [{"iifname": name, "table": fib}] if fib else []
         )
 
-    def set_send_fibs(self, fibs: Collection[int]) -> None:
-        """Packets marked N are routed by table N, and by no other."""
+    def set_send_fibs(self, fibs: Collection[int], marks: Marks) -> None:
+        """Packets that bear the mark of FIB N are routed by table N, and by no other."""
         self._set_rules(
-            lambda rule: rule.get_attr("FRA_FWMARK") is not None,
-            [{"fwmark": fib, "table": fib} for fib in sorted(fibs)],
+            _is_of_a_fib,
+            [{"fwmark": marks.of_fib(fib), "fwmask": marks.fib_mask, "table": fib} for fib in sorted(fibs)],
         )
 
     def _set_rules(self, is_old: Callable[[Any], bool], wanted: list[dict[str, Any]]) -> None:
@@ -225,23 +225,38 @@ class Changes:
             for family in _FAMILIES:
                 for rule in list(self._route.get_rules(family=family)):
                     priority = rule.get_attr("FRA_PRIORITY")
-                    if priority in (_FIB_PRIORITY, _FIB_PRIORITY + 1) and is_old(rule):
+                    if priority in (FIB_PRIORITY, FIB_PRIORITY + 1) and is_old(rule):
                         self._delete_rule(family, rule)
                 for new in wanted:
-                    self._route.rule("add", family=family, priority=_FIB_PRIORITY, **new)
+                    self._route.rule("add", family=family, priority=FIB_PRIORITY, **new)
                     # Without this, what a FIB has no route for would take the main table's.
                     selector = {key: value for key, value in new.items() if key != "table"}
                     self._route.rule(
-                        "add", family=family, priority=_FIB_PRIORITY + 1, action="FR_ACT_UNREACHABLE", **selector
+                        "add", family=family, priority=FIB_PRIORITY + 1, action="FR_ACT_UNREACHABLE", **selector
                     )
 
     def _delete_rule(self, family: int, rule: Any) -> None:
         request = {"family": family, "priority": rule.get_attr("FRA_PRIORITY"), "action": rule["action"]}
-        for attribute, key in (("FRA_FWMARK", "fwmark"), ("FRA_IIFNAME", "iifname"), ("FRA_TABLE", "table")):
+        for attribute, key in (
+            ("FRA_FWMARK", "fwmark"),
+            ("FRA_FWMASK", "fwmask"),
+            ("FRA_IIFNAME", "iifname"),
+            ("FRA_TABLE", "table"),
+        ):
             value = rule.get_attr(attribute)
             if value is not None:
                 request[key] = value
         self._route.rule("del", **request)
+
+
+def _is_of_a_fib(rule: Any) -> bool:
+    """Whether a rule at a priority of ours is of `set_send_fibs`, with whatever mask: earlier releases had none."""
+    mark = rule.get_attr("FRA_FWMARK")
+    if mark is None:
+        return False
+    if rule.get_attr("FRA_PRIORITY") == FIB_PRIORITY:
+        return bool(fib_in(mark, rule.get_attr("FRA_FWMASK") or 0xFFFFFFFF) == rule.get_attr("FRA_TABLE"))
+    return bool(rule["action"] == _UNREACHABLE)
 
 
 def _address(address: Address) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class EncapSocket:
         ]
 
     def send(self, packet: OuterPacket, dst: str, dport: int) -> None:
-        fields = (packet.tos, packet.ttl, packet.df, packet.doubt, packet.fib)
+        fields = (packet.tos, packet.ttl, packet.df, packet.doubt, packet.mark)
         if fields != self._fields:
             self._set_fields(*fields)
         if self.shared:
@@ -157,13 +157,13 @@ class EncapSocket:
         else:
             self.sock.sendto(packet.payload, (dst, dport))
 
-    def _set_fields(self, tos: int, ttl: int, df: bool, doubt: bool, fib: int) -> None:
+    def _set_fields(self, tos: int, ttl: int, df: bool, doubt: bool, mark: int) -> None:
         set_header_fields(self.sock, tos, ttl)
         if self.sock.family == socket.AF_INET:
             set_discovery(self.sock, df, doubt)
-        if fib or (self._fields is not None and self._fields[4]):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
-        self._fields = (tos, ttl, df, doubt, fib)
+        if mark or (self._fields is not None and self._fields[4]):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        self._fields = (tos, ttl, df, doubt, mark)
 
     def stale(self, bound: Bound) -> bool:
         """Whether the port has come to belong to somebody else, or no longer does."""

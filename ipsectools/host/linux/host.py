@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ipsectools.host.api import Address, Link, Prefix, Route, RouteNews, Rows, Tun, Wire
     from ipsectools.host.linux.changes import Changes
     from ipsectools.host.linux.routes import Routes
+    from ipsectools.host.marks import Marks
 
     _T = TypeVar("_T")
 
@@ -324,8 +325,8 @@ class LinuxHost:
         news, self._route_news = self._route_news, None if self._listener is None else []
         return news
 
-    def has_host_route(self, destination: str, fib: int) -> bool:
-        return self._read(lambda: self._reader.has_host_route(destination, fib))
+    def has_host_route(self, destination: str, mark: int) -> bool:
+        return self._read(lambda: self._reader.has_host_route(destination, mark))
 
     def set_receive_fib(self, index: int, fib: int) -> None:
         link = self.link(index)
@@ -341,9 +342,10 @@ class LinuxHost:
         self._change().set_receive_fib(rtnetlink.linux_name(name), 0)
         self._receive_fibs.pop(index, None)
 
-    def set_send_fibs(self, fibs: Collection[int]) -> None:
-        if fibs or self._changes is not None:  # nothing was ever set: not worth the import
-            self._change().set_send_fibs(fibs)
+    def set_send_fibs(self, fibs: Collection[int], marks: Marks) -> None:
+        # The import is not worth it where nothing was ever set.
+        if fibs or self._changes is not None or self._read(self._reader.has_mark_rules):
+            self._change().set_send_fibs(fibs, marks)
 
     # packets
 

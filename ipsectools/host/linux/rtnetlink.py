@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 from struct import Struct
 
 from ipsectools.host.api import (
@@ -62,6 +63,11 @@ _IFAPROT_KERNEL_RA = 2
 _FOREVER = 0xFFFFFFFF
 
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+
+_RTM_NEWRULE, _RTM_GETRULE, _FRA_PRIORITY, _FRA_FWMARK = 32, 34, 6, 10
+
+FIB_PRIORITY = 30000
+"""Of the rules that lead to the routing table of a FIB; the next higher number makes it the only one."""
 
 LOOPBACK_GROUP = 0x6C6F
 """The link group that marks the further loopback interfaces, which Linux does not have: dummy or TUN devices."""
@@ -142,6 +148,16 @@ class Reader:
         """Whether packets with this mark to an IPv4 address that is not local take a route to it alone."""
         octets = _socket.inet_pton(_socket.AF_INET, destination)
         return self._route(octets, mark, _RTM_F_FIB_MATCH) == (32, _RTN_UNICAST)
+
+    def has_mark_rules(self) -> bool:
+        """Whether there are rules by mark at the priorities of ours."""
+        for family in (_socket.AF_INET, _socket.AF_INET6):
+            for body in self._dump(_RTM_GETRULE, _RTM_NEWRULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
+                found = attributes_of(body, _ROUTE.size)
+                priority = int.from_bytes(found.get(_FRA_PRIORITY, b""), sys.byteorder)
+                if _FRA_FWMARK in found and FIB_PRIORITY <= priority <= FIB_PRIORITY + 1:
+                    return True
+        return False
 
     def is_local(self, address: bytes) -> bool:
         """Whether packets to an address (4 or 16 bytes) are for this host itself."""

@@ -1,11 +1,12 @@
 """What the sockets for outer packets have in common: options, filters, path MTU; the raw ESP sockets.
 
-A FIB other than 0 is a firewall mark (SO_MARK) of the same number: `ip rule add fwmark N lookup N` gives it its table.
+Outer packets bear a firewall mark (SO_MARK), whose layout `host.marks` has.
 The outer IPv4 id is the kernel's: 0 with DF, as RFC 6864 wants it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import sys
@@ -49,8 +50,8 @@ def set_discovery(sock: socket.socket, df: bool, doubt: bool) -> None:
     sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, modes[df])
 
 
-def prepare_outer(sock: socket.socket, *, df: bool = False, doubt: bool = False, fib: int = 0) -> None:
-    """The options that every socket for outer packets has: non-blocking, DF and fragmentation, flow label 0, FIB."""
+def prepare_outer(sock: socket.socket, *, df: bool = False, doubt: bool = False, mark: int = 0) -> None:
+    """The options that every socket for outer packets has: non-blocking, DF and fragmentation, flow label 0, mark."""
     sock.setblocking(False)
     for option in (SO_RCVBUFFORCE, SO_SNDBUFFORCE):
         try:
@@ -62,8 +63,8 @@ def prepare_outer(sock: socket.socket, *, df: bool = False, doubt: bool = False,
         set_discovery(sock, df, doubt)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0)
-    if fib:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
+    if mark:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
 
 
 def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
@@ -116,13 +117,14 @@ def arrived_on(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def path_mtu(dst: bytes, fib: int = 0) -> int:
+def path_mtu(dst: bytes, mark: int = 0) -> int:
     """The MTU towards `dst`: the route's, or what the kernel learned from ICMP (which ages after ten minutes)."""
     family = address_family(dst)
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            if fib:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fib)
+            if mark:
+                with contextlib.suppress(PermissionError):  # who may not set it may ask all the same
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
             probe.connect((address_text(dst), 9))
             if family == socket.AF_INET:
                 return probe.getsockopt(socket.IPPROTO_IP, IP_MTU)

@@ -34,7 +34,7 @@ class LinuxWire:
     """`host.api.Wire` on raw and UDP sockets, one system call per packet."""
 
     SENDERS = 64
-    """Sending sockets kept open (one per source address, DF, doubt and FIB)."""
+    """Sending sockets kept open (one per source address, DF, doubt and mark)."""
 
     def __init__(self) -> None:
         self._receivers: list[socket.socket] = []
@@ -84,7 +84,7 @@ class LinuxWire:
         return text
 
     def _send_raw(self, packet: OuterPacket) -> None:
-        key = (packet.src, packet.df, packet.doubt, packet.fib)
+        key = (packet.src, packet.df, packet.doubt, packet.mark)
         sender = self._senders.get(key) or self._open_sender(key)
         if packet.tos != sender.tos or packet.ttl != sender.ttl:
             sockets.set_header_fields(sender.sock, packet.tos, packet.ttl)
@@ -92,10 +92,10 @@ class LinuxWire:
         sender.sock.sendto(packet.payload, (self._text(packet.dst), 0))
 
     def _open_sender(self, key: tuple[bytes, bool, bool, int]) -> _Sender:
-        src, df, doubt, fib = key
+        src, df, doubt, mark = key
         sock = socket.socket(sockets.address_family(src), socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_ESP)
         try:
-            sockets.prepare_outer(sock, df=df, doubt=doubt, fib=fib)
+            sockets.prepare_outer(sock, df=df, doubt=doubt, mark=mark)
             sock.bind((sockets.address_text(src), 0))
             sockets.deafen(sock, sockets.address_text(src))
         except OSError:
@@ -182,8 +182,8 @@ class LinuxWire:
     def inject(self, packet: bytes, index: int) -> int:
         return self._injector.inject(packet, index)
 
-    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
-        return sockets.path_mtu(dst, fib)
+    def path_mtu(self, dst: bytes, mark: int = 0) -> int:
+        return sockets.path_mtu(dst, mark)
 
     def close(self) -> None:
         for sock in self._receivers:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from ipsectools.host.api import Prefix, Route, RouteNews, Rows
+    from ipsectools.host.marks import Marks
     from ipsectools.host.simulated.packets import SimulatedTun, SimulatedWire
 
 
@@ -270,7 +271,7 @@ class SimulatedHost:
 
     # what only packets would show
 
-    def has_host_route(self, destination: str, fib: int) -> bool:
+    def has_host_route(self, destination: str, mark: int) -> bool:
         return False
 
     def set_receive_fib(self, index: int, fib: int) -> None:
@@ -282,7 +283,7 @@ class SimulatedHost:
     def forget_receive_fib(self, index: int, name: str) -> None:
         pass
 
-    def set_send_fibs(self, fibs: Collection[int]) -> None:
+    def set_send_fibs(self, fibs: Collection[int], marks: Marks) -> None:
         pass
 
     def check_injection(self) -> None:

@@ -165,7 +165,7 @@ class SimulatedWire:
         self.injected_on.append(index)
         return 0
 
-    def path_mtu(self, dst: bytes, fib: int = 0) -> int:
+    def path_mtu(self, dst: bytes, mark: int = 0) -> int:
         return self.mtu
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipsectools.errno import EADDRNOTAVAIL, EDESTADDRREQ, EEXIST, EINVAL, KernelError
 from ipsectools.host.api import IFF_BROADCAST
 from ipsectools.kernel.addresses import assign
-from ipsectools.kernel.interfaces import generic
+from ipsectools.kernel.interfaces import fib, generic
 from ipsectools.kernel.numeric import broadcast_of, is_unspecified, parse, unparse
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ def add(
 
 def _is_routed_otherwise(state: KernelState, interface: Interface, destination: str) -> bool:
     """Whether a host route to the destination is there that no interface's address has made."""
-    if not state.host.has_host_route(destination, interface.fib):
+    if not state.host.has_host_route(destination, fib.marks(state).of_fib(interface.fib)):
         return False
     return not any(
         each.fib == interface.fib and any(address.peer == destination for address in each.of_family("inet"))

@@ -163,15 +163,9 @@ def _is_text(text: str) -> bool:
     return "\0" not in text
 
 
-def check_fib(state: KernelState, fib: int) -> None:
-    """EINVAL: there is no such FIB."""
-    if fib >= state.sysctl.value("net.fibs"):
-        raise KernelError(EINVAL)
-
-
 def set_fib(state: KernelState, interface: Interface, fib: int) -> None:
     """SIOCSIFFIB: the routing table for packets received on the interface."""
-    check_fib(state, fib)
+    fib_rules.check(state, fib)
     if fib == interface.fib:
         return
     host, index, before = state.host, interface.index, interface.fib
@@ -187,7 +181,7 @@ def set_tunnel_fib(state: KernelState, interface: Interface, fib: int) -> None:
     """SIOCSTUNFIB: the routing table for the outer packets. EINVAL also if the interface has none."""
     if not interface.has_end_points:
         raise KernelError(EINVAL)
-    check_fib(state, fib)
+    fib_rules.check(state, fib)
     if fib == interface.tunnelfib:
         return
     interface.tunnelfib = fib
