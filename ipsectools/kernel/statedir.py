@@ -72,14 +72,15 @@ def _claim(place: str) -> None:
     """
     mark = namespace_mark()
     found = read_mark(place)
-    if found[:2] != mark[:2]:
+    if found[:3] != mark[:3]:
         if found:
             from ipsectools.kernel import sweep
 
             sweep.remove(place, found)
         _make(place)
         temporary = f"{place}/{MARK_FILE}.{os.getpid()}"
-        with open(temporary, "w", encoding="ascii") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
             file.write(" ".join(mark) + "\n")
         os.rename(temporary, f"{place}/{MARK_FILE}")
     if len(os.listdir(ROOT)) > 1:
@@ -93,6 +94,8 @@ def existing() -> str:
     try:
         path = choose()
         check_directory(path)
+        if path.startswith(f"{ROOT}/") and read_mark(usual_place())[:3] not in ([], namespace_mark()[:3]):
+            return ""  # of an earlier boot
         _check_kind(path)
     except (OSError, StateError):
         return ""

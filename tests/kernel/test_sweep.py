@@ -156,8 +156,11 @@ def test_what_was_before_the_last_boot_is_removed_also_under_our_own_name(root):
         words = (root / name / "namespace").read_text().split()
         (root / name / "namespace").write_text(" ".join(["another-boot", *words[1:]]) + "\n")
         (root / name / "state.db").write_text("keys")
+    assert run(root, "print(statedir.existing())") == ""
     assert run(root, "occupants._process = lambda: ''; statedir.prepare(); print(*directories())") == mine
     assert os.listdir(root / mine) == ["namespace"]
+    assert (root / mine / "namespace").stat().st_mode & 0o777 == 0o600
+    assert run(root, "print(statedir.existing())") == str(root / mine)
 
 
 def test_what_an_older_release_made_is_taken_over(root):
