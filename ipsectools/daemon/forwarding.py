@@ -6,9 +6,11 @@ answer leaves; the pump's tables follow within that call. So a command's effect 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from socket import AF_INET, AF_INET6, inet_pton
 
 from ipsectools.daemon.devices import Devices
+from ipsectools.daemon.edges import Edges
 from ipsectools.datapath.events import ACQUIRE, EDGE, EXHAUSTED, REFUSED, RESERVE, Events
 from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
@@ -70,8 +72,9 @@ class Forwarder:
         self._sas: dict[int, SA] = {}
         self._tunnels: dict[TunnelKey, int] = {}
         self._tunnel_of: dict[int, TunnelKey] = {}
-        self._ahead: dict[SecurityAssociation, int] = {}
-        """Inbound SAs with numbers reserved beyond what they need: the highest number when last looked at."""
+        self._edges = Edges(kernel.engine.counters)
+        self._unplaced: dict[int, SecurityAssociation] = {}
+        """By id, SAs for whose counters there was no room: packets do not use them yet."""
         self._looked = 0.0
         self._devices = Devices(kernel, self._renew_interface, report)
         self._refused: set[int] = set()
@@ -97,11 +100,10 @@ class Forwarder:
 
     def sa_changed(self, sa: SecurityAssociation) -> None:
         before = self._sas.get(sa.spi)
-        if sa.usable:
-            entry = self._entry(sa)
-            if before is None or not entry.same_as(before):
-                self._sas[sa.spi] = entry
-                self.pump.set_inbound(entry)
+        entry = self._entry(sa) if sa.usable else None
+        if entry is not None and (before is None or not entry.same_as(before)):
+            self._sas[sa.spi] = entry
+            self.pump.set_inbound(entry)
         if before is not None and (before.src, before.dst, before.reqid) != (sa.src_address, sa.dst_address, sa.reqid):
             self._choose_between(before.src, before.dst, before.reqid)  # it has moved away from there
         self._choose_outbound(sa)
@@ -112,8 +114,11 @@ class Forwarder:
             del self._sas[sa.spi]
             self.pump.remove_inbound(sa.spi)
         self._refused.discard(sa.id)
-        self._ahead.pop(sa, None)
+        self._unplaced.pop(sa.id, None)
+        self._edges.forget(sa)
         self._choose_outbound(sa)
+        sa.traffic = self.pump.old_traffic(sa.traffic)
+        self._kernel.engine.counters.leave(sa)
 
     def interface_changed(self, interface: Interface) -> None:
         if isinstance(interface.own, if_ipsec.Own):
@@ -166,8 +171,18 @@ class Forwarder:
 
     # tables
 
-    def _entry(self, sa: SecurityAssociation) -> SA:
-        traffic = self.pump.new_traffic(sa.traffic)
+    def _entry(self, sa: SecurityAssociation) -> SA | None:
+        """The SA for the pump; None if there is no room for its counters."""
+        try:
+            place = self._kernel.engine.counters.place(sa)
+        except KernelError as error:
+            self._unplaced[sa.id] = sa
+            sa.no_send_reason = f"its counters cannot be kept ({error})"
+            self._cannot_keep(error)
+            return None
+        if self._unplaced.pop(sa.id, None) is not None:
+            sa.no_send_reason = ""
+        traffic = self.pump.new_traffic(sa.traffic, place)
         if traffic is not sa.traffic:
             sa.traffic = traffic
         self.pump.grant(traffic)
@@ -252,7 +267,7 @@ class Forwarder:
         """Says once why SAs that run out of reserved numbers stop."""
         if self._keeps:
             self._keeps = False
-            self._report(f"state: {error}: nothing is sent or accepted beyond what is reserved")
+            self._report(f"state: {error}: security associations lack numbers or room for their counters")
 
     def _forget_tunnel(self, index: int) -> None:
         key = self._tunnel_of.pop(index, None)
@@ -268,7 +283,8 @@ class Forwarder:
             self._looked = now
             self._guard(self.pump.open_endpoints)
             self._guard(self.pump.look_at_paths)
-            self._guard(lambda: self._lower_edges(now))
+            self._guard(self._place_again)
+            self._guard(lambda: self._look_at_edges(now))
         if events := self._events.take():
             self._guard(lambda: self._answer_all(events, now))
 
@@ -290,7 +306,7 @@ class Forwarder:
                         self._answer(kind, ident, count, now, reserved)
             except KernelError as error:
                 self._cannot_keep(error)
-                return  # packets wait, then are dropped with a name, and ask again
+                return  # packets are dropped with a name, and ask again
             except Exception:
                 if len(events) == 1:
                     raise
@@ -322,31 +338,23 @@ class Forwarder:
             engine.reserve(sa)
             reserved.append(sa)
         elif kind == EDGE:
-            engine.reserve_received(sa, max(count, sa.traffic.received_high), now)
-            self._ahead.setdefault(sa, sa.traffic.received_high)
-            reserved.append(sa)
+            if self._edges.reserve(sa, count, now):
+                reserved.append(sa)
         elif kind == EXHAUSTED:
             engine.exhausted(sa, now)
 
-    def _lower_edges(self, now: float) -> None:
-        """Gives back reserved inbound numbers beyond what the last second needed: an end without warning costs them."""
-        if not self._ahead:
+    def _place_again(self) -> None:
+        for sa in list(self._unplaced.values()):
+            self.sa_changed(sa)
+
+    def _look_at_edges(self, now: float) -> None:
+        if not self._edges:
             return
-        by_spi = self._kernel.engine.sad.by_spi
-        looked_at, self._ahead = self._ahead, {}  # what fails is not tried again each second
-        ahead = {}
-        try:
+        with suppress(KernelError):
             with self.pump.pause_for_reservation(), self._kernel.request(now):
-                for sa, before in looked_at.items():
-                    if by_spi.get(sa.spi) is not sa:
-                        continue
-                    high = sa.traffic.received_high
-                    self._kernel.engine.counters.lower_received(sa, high + (high - before))
-                    if high != before:
-                        ahead[sa] = high
-        except KernelError:
-            ahead = looked_at
-        self._ahead = ahead
+                reserved = self._edges.look(self._kernel.engine.sad.by_spi, now)
+            for sa in reserved:
+                self.pump.grant(sa.traffic)
 
     # what was counted
 

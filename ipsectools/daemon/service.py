@@ -128,6 +128,8 @@ class Service:
         except (KernelError, StateError) as error:
             raise CannotServe(str(error)) from None
         kernel.store.is_ours, kernel.store.report = self._ownership.is_current, self.log.error
+        for notice in kernel.engine.counters.notices:
+            self.log.error(f"state: {notice}")
         return kernel
 
     def _moves_packets(self) -> bool:

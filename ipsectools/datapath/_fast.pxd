@@ -65,8 +65,14 @@ cdef extern from "workers.h" nogil:
         EVENT_ACQUIRE, EVENT_RESERVE, EVENT_EDGE, EVENT_EXHAUSTED, EVENT_REFUSED
     const char *const *drop_names
 
+    ctypedef struct c_slot "slot":
+        uint64_t sequence, iv, received_high, advancing, received_floor, packets, bytes, first_used
+
     ctypedef struct c_traffic "traffic":
-        uint64_t sequence, iv, packets, bytes, first_used, received_high
+        c_slot *at
+        c_slot *own
+        uint8_t *ring
+        uint64_t ring_length
         uint64_t sequence_limit, iv_limit, received_limit
         uint64_t granted_sequence, granted_iv, granted_received
         pthread_mutex_t lock
@@ -154,7 +160,6 @@ cdef extern from "workers.h" nogil:
 
     ctypedef struct c_hooks "hooks":
         void (*event)(c_engine *, int, uint64_t, uint64_t, uint64_t) noexcept
-        void (*relief)(c_engine *) noexcept
         int (*too_big)(c_engine *, outgoing *) noexcept
         int (*inject)(c_engine *, const uint8_t *, uint32_t, uint32_t) noexcept
         void (*send)(worker *) noexcept
@@ -165,7 +170,6 @@ cdef extern from "workers.h" nogil:
         c_tables tables
         c_hooks hooks
         void *owner
-        int (*turn)(worker *) noexcept
         int in_memory, coalesce, stopping, split
         uint8_t tos4[256]
         uint8_t tos6[256]
@@ -192,7 +196,7 @@ cdef extern from "workers.h" nogil:
     void sa_free(c_sa *)
     void refused(worker *, endpoint *, outgoing *, const msghdr *, int)
     uint64_t now_ms()
-    c_interface *outbound_packet(worker *, c_interface *, uint8_t *, uint32_t, const vnet_header *)
+    void outbound_packet(worker *, c_interface *, uint8_t *, uint32_t, const vnet_header *)
     void end_of_turn(worker *, c_interface *)
     void inbound_one(worker *, uint8_t *, uint32_t, const arrival *)
     void flush_flows(worker *, int)
@@ -218,7 +222,7 @@ cdef extern from *:
         a->asked = former->asked;
         a->ask_at = former->ask_at;
         former->cipher = NULL;
-        former->window_state.ring = NULL;
+        former->window_state.own = 0;
     }
     """
     void _take_contexts "take_contexts" (c_sa *, c_sa *) nogil

@@ -5,6 +5,7 @@ from ipsectools.datapath.events import Events
 from ipsectools.datapath.statistics import Counters
 from ipsectools.datapath.tables import SA, Interface, Settings
 from ipsectools.esp import traffic
+from ipsectools.esp.traffic import Place
 from ipsectools.host.api import OuterPacket
 
 DROP_NAMES: tuple[str, ...]
@@ -12,13 +13,14 @@ DROP_NAMES: tuple[str, ...]
 def library_version() -> str: ...
 
 class Traffic(traffic.Traffic):
+    def __init__(self, place: Place | None = None) -> None: ...
+    def leave(self) -> None: ...
     def grant(self) -> None: ...
 
 class Core:
     devices: dict[int, Any]
     wire: Any
     events: Events
-    relief: Callable[[], None] | None
     joined: Callable[[int, bytes, bytes], int | None] | None
     stopping: bool
     split: bool

@@ -47,17 +47,44 @@ cdef class Traffic:
     """`esp.traffic.Traffic` that workers write without Python.
 
     Numbers that packets move can only be raised from Python, since they have moved on meanwhile. Limits come into force
-    with `grant`.
+    with `grant`. `place` is where the counters and the window's bitmap are kept (`kernel.key.page.Page.place`), None for
+    memory of this object.
     """
 
     cdef c_traffic c
+    cdef object keeper
 
-    def __cinit__(self):
+    def __cinit__(self, place=None):
         memset(&self.c, 0, sizeof(self.c))
         pthread_mutex_init(&self.c.lock, NULL)
+        if place is None:
+            self.c.at = self.c.own = <c_slot *>calloc(1, sizeof(c_slot))
+            if not self.c.own:
+                raise MemoryError
+        else:
+            address, ring, self.c.ring_length, self.keeper = place
+            self.c.at = <c_slot *><size_t>address
+            self.c.ring = <uint8_t *><size_t>ring
 
     def __dealloc__(self):
+        free(self.c.own)
         pthread_mutex_destroy(&self.c.lock)
+
+    def leave(self):
+        """Takes the counters, as they are, out of the place where they are kept. No table of the core has the SA."""
+        cdef c_slot *own
+        if self.keeper is None:
+            return
+        own = <c_slot *>calloc(1, sizeof(c_slot))
+        if not own:
+            raise MemoryError
+        self.lock()
+        memcpy(own, self.c.at, sizeof(c_slot))
+        self.c.at = self.c.own = own
+        self.c.ring = NULL
+        self.c.ring_length = 0
+        pthread_mutex_unlock(&self.c.lock)
+        self.keeper = None
 
     cdef void lock(self):
         # A worker may hold the lock while it waits for the GIL.
@@ -81,51 +108,67 @@ cdef class Traffic:
 
     @property
     def sequence(self):
-        return self.c.sequence
+        return self.c.at.sequence
 
     @sequence.setter
     def sequence(self, value):
-        self.raise_to(&self.c.sequence, value)
+        self.raise_to(&self.c.at.sequence, value)
 
     @property
     def iv(self):
-        return self.c.iv
+        return self.c.at.iv
 
     @iv.setter
     def iv(self, value):
-        self.raise_to(&self.c.iv, value)
+        self.raise_to(&self.c.at.iv, value)
 
     @property
     def received_high(self):
-        return self.c.received_high
+        return self.c.at.received_high
 
     @received_high.setter
     def received_high(self, value):
-        self.raise_to(&self.c.received_high, value)
+        self.raise_to(&self.c.at.received_high, value)
+
+    @property
+    def advancing(self):
+        return self.c.at.advancing
+
+    @advancing.setter
+    def advancing(self, value):
+        self.raise_to(&self.c.at.advancing, value)
+
+    @property
+    def received_floor(self):
+        return self.c.at.received_floor
+
+    @received_floor.setter
+    def received_floor(self, value):
+        self.raise_to(&self.c.at.received_floor, value)
 
     @property
     def packets(self):
-        return self.c.packets
+        return self.c.at.packets
 
     @packets.setter
     def packets(self, value):
-        self.raise_to(&self.c.packets, value)
+        self.raise_to(&self.c.at.packets, value)
 
     @property
     def bytes(self):
-        return self.c.bytes
+        return self.c.at.bytes
 
     @bytes.setter
     def bytes(self, value):
-        self.raise_to(&self.c.bytes, value)
+        self.raise_to(&self.c.at.bytes, value)
 
     @property
     def first_used(self):
-        return self.c.first_used
+        return self.c.at.first_used
 
     @first_used.setter
     def first_used(self, value):
-        self.raise_to(&self.c.first_used, value)
+        self.raise_to(&self.c.at.first_used, value)
 
     @property
     def sequence_limit(self):
@@ -153,7 +196,7 @@ cdef class Traffic:
         cdef uint64_t limit = min(value, 0xFFFFFFFFFFFFFFFF)
         self.lock()
         if limit < self.c.granted_received:
-            limit = max(limit, self.c.received_high)
+            limit = max(limit, self.c.at.received_high)
             self.c.granted_received = limit
         self.c.received_limit = limit
         pthread_mutex_unlock(&self.c.lock)
@@ -175,7 +218,7 @@ cdef class Core:
     cdef dict _inbound
     cdef dict _outbound
     cdef public dict devices
-    cdef public object wire, events, relief, joined
+    cdef public object wire, events, joined
 
     def __cinit__(self, wire, events, *, bint in_memory, int workers=1):
         cdef int n
@@ -187,10 +230,8 @@ cdef class Core:
         self.workers = workers
         self.e.owner = <void *>self
         self.e.in_memory = in_memory
-        self.e.turn = turn_worker
         self.e.coalesce = not in_memory
         self.e.hooks.event = _on_event
-        self.e.hooks.relief = _on_relief
         self.e.hooks.too_big = _on_too_big
         self.e.hooks.inject = _on_inject
         self.e.hooks.send = _on_send
@@ -209,7 +250,6 @@ cdef class Core:
         self.devices = {}
         self.wire = wire
         self.events = events
-        self.relief = None
         self.joined = None
 
     cdef worker *_worker(self, int number) except NULL:
@@ -401,8 +441,6 @@ cdef class Core:
         """Adds or replaces the SA with this SPI; the replay window stays if it is the same SA in what matters."""
         cdef c_sa *a = self._make_sa(sa, False)
         cdef c_sa *former
-        cdef replay none
-        memset(&none, 0, sizeof(none))
         before = self._inbound.get(sa.spi)
         key = (sa.reqid, sa.src, sa.dst)
         a.target = self._target(key)
@@ -530,7 +568,7 @@ cdef class Core:
                 continue
             memcpy(w.super + VNET, <const char *>packet, length)
             with nogil:
-                i = outbound_packet(w, i, w.super + VNET, length, &vnet)
+                outbound_packet(w, i, w.super + VNET, length, &vnet)
         with nogil:
             end_of_turn(w, i)
             pthread_rwlock_unlock(&self.e.tables.lock)
@@ -626,12 +664,6 @@ cdef void _on_event(c_engine *e, int kind, uint64_t ident, uint64_t id, uint64_t
         core.events.put(_EVENTS[kind], (ident >> 8, ident & 0xFF), value)
     else:
         core.events.put(_EVENTS[kind], (ident, id), value)
-
-
-cdef void _on_relief(c_engine *e) noexcept with gil:
-    core = <Core>e.owner
-    if core.relief is not None:
-        core.relief()
 
 
 cdef int _on_too_big(c_engine *e, outgoing *o) noexcept with gil:

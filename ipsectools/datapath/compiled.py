@@ -17,14 +17,14 @@ from ipsectools.host.linux.tun import OffloadTun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from ipsectools.datapath.events import Events
     from ipsectools.datapath.plain_tables import Counted
     from ipsectools.datapath.statistics import Counters
     from ipsectools.datapath.tables import SA, Interface
-    from ipsectools.esp.traffic import Traffic
+    from ipsectools.esp.traffic import Place, Traffic
     from ipsectools.host.api import Host, Tun
     from ipsectools.host.linux.encap import EncapSocket
 
@@ -45,15 +45,20 @@ class _Driver:
     def interface_counters(self, index: int) -> Counted | None:
         return self._core.interface_counters(index)
 
-    def new_traffic(self, before: Traffic) -> Traffic:
+    def new_traffic(self, before: Traffic, place: Place | None) -> Traffic:
         """The counters of an SA where workers can reach them."""
         if isinstance(before, _fast.Traffic):
             return before
-        traffic = _fast.Traffic()
+        traffic = _fast.Traffic(place)
         for field in before.__slots__:
             if value := getattr(before, field):  # of a new SA next to none
                 setattr(traffic, field, value)
         traffic.grant()
+        return traffic
+
+    def old_traffic(self, traffic: Traffic) -> Traffic:
+        if isinstance(traffic, _fast.Traffic):
+            traffic.leave()
         return traffic
 
     def grant(self, traffic: Traffic) -> None:
@@ -74,9 +79,6 @@ class _Driver:
 
     def remove_inbound(self, spi: int) -> None:
         self._core.remove_inbound(spi)
-
-    def set_relief(self, relief: Callable[[], None] | None) -> None:
-        self._core.relief = relief
 
 
 class MemoryDriver(_Driver):

@@ -6,24 +6,23 @@ import os
 import select
 import threading
 
+from ipsectools.datapath import kept_traffic
 from ipsectools.datapath.gate import Gate
 from ipsectools.datapath.plain import PlainCore
 from ipsectools.datapath.threads import settle_in
+from ipsectools.esp.traffic import Traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
     from ipsectools.datapath.events import Events
     from ipsectools.datapath.plain_tables import Counted
     from ipsectools.datapath.statistics import Counters
     from ipsectools.datapath.tables import SA, Interface, Settings
-    from ipsectools.esp.traffic import Traffic
+    from ipsectools.esp.traffic import Place
     from ipsectools.host.api import Host
-
-_WAIT = 0.0005
-"""Seconds between two looks whether numbers have been reserved."""
 
 
 class PlainDriver:
@@ -33,8 +32,7 @@ class PlainDriver:
         self._host = host
         self._wire = host.open_wire()
         self._gate = Gate()
-        self._core = PlainCore(self._wire, events, self._step_aside)
-        self._relief: Callable[[], None] | None = None
+        self._core = PlainCore(self._wire, events)
         self._thread: threading.Thread | None = None
         self._bell = -1
         self._stopping = False
@@ -48,8 +46,13 @@ class PlainDriver:
 
     # tables
 
-    def new_traffic(self, before: Traffic) -> Traffic:
-        return before
+    def new_traffic(self, before: Traffic, place: Place | None) -> Traffic:
+        if place is None or not isinstance(before, Traffic):
+            return before
+        return kept_traffic.kept(before, place)
+
+    def old_traffic(self, traffic: Traffic) -> Traffic:
+        return traffic if isinstance(traffic, Traffic) else kept_traffic.left(traffic)
 
     def grant(self, traffic: Traffic) -> None:
         """This core sees what is reserved by itself."""
@@ -94,18 +97,6 @@ class PlainDriver:
         self._ring()
 
     # packets
-
-    def set_relief(self, relief: Callable[[], None] | None) -> None:
-        self._relief = relief
-
-    def _step_aside(self) -> bool:
-        """Lets the key engine answer: in its own thread, or here. Whether it is worth to do so again."""
-        if self._thread is None:
-            if self._relief is not None:
-                self._relief()
-            return False
-        self._gate.step_aside(_WAIT)
-        return True
 
     def step(self, budget: int) -> int:
         with self._gate:

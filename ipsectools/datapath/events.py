@@ -18,7 +18,8 @@ RESERVE = "reserve"
 
 The id, since another SA may have the SPI when it is read."""
 EDGE = "edge"
-"""An inbound SA's window has used half of its reserved numbers; ident: (SPI, id). The count is the number it wants."""
+"""An inbound SA's window has used half of its reserved numbers, or met one beyond; ident: (SPI, id). The count is the
+number it wants."""
 EXHAUSTED = "exhausted"
 """An SA has no number left at all; ident: (SPI, id)."""
 REFUSED = "refused"

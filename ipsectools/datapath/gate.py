@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 
 class Gate:
@@ -23,9 +22,3 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self._inside.release()
-
-    def step_aside(self, seconds: float) -> None:
-        """Opens the gate for a while in the middle of a turn."""
-        self._inside.release()
-        time.sleep(seconds)
-        self.__enter__()

@@ -16,23 +16,27 @@ from ipsectools.datapath.tables import SA
 from ipsectools.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS
 from ipsectools.esp import drops
 from ipsectools.esp.drops import DROPS, STAGE_CRYPTO, STAGE_INPUT, STAGE_STRIPPED, STAGE_VERIFIED, Drop
+from ipsectools.esp.traffic import NO_LIMIT
 from ipsectools.esp.tunnel import SMALLEST_INNER, TUNNEL, decapsulation, inner_refusal, outer_df
 from ipsectools.host.api import OuterPacket
 from ipsectools.wire import icmp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection
 
     from ipsectools.datapath.events import Events
     from ipsectools.esp.opening import Opened
-    from ipsectools.esp.sa import EspSA
     from ipsectools.host.api import Wire
 
 QUOTED = 548
 """Bytes of an inner packet that an ICMP message about it quotes at most (RFC 1812 section 4.3.2.3)."""
-PATIENCE = 1.0
-"""Seconds for which packets wait when an SA's reserved numbers run out, as a busy disk needs; then they are dropped."""
+AGAIN = 1.0
+"""Seconds after which an SA without reserved numbers asks for some once more."""
+LOOK_AGAIN = 16
+"""Packets after which to look whether more was reserved."""
+IVS_LEFT = 1 << 20
+"""With so many an SA asks for more."""
 _GUARDED = frozenset((17, 44, 50))
 _GUARDED_WITHOUT_NATT = frozenset((44, 50))
 """Protocols of inner packets that may have been made by this host's IPsec; 44 is IPv6's fragment header."""
@@ -60,12 +64,9 @@ def _drop_of(error: int) -> Drop:
 class PlainCore(Tables):
     """Moves packets between TUN devices and the wire. See `pump.Pump` for the meaning of its methods."""
 
-    def __init__(self, wire: Wire, events: Events, step_aside: Callable[[], bool]) -> None:
-        """`step_aside` lets the key engine reserve numbers when they ran out, and says whether to call it again."""
+    def __init__(self, wire: Wire, events: Events) -> None:
         super().__init__()
         self.counters = Counters()
-        self._step_aside = step_aside
-        self._impatient_until = 0.0
         self._wire = wire
         self._events = events
 
@@ -139,6 +140,8 @@ class PlainCore(Tables):
             traffic.first_used = int(time.time())
         if traffic.sequence >= worker.ask_at:
             self._ask(worker, RESERVE)
+        if worker.counts_ivs and 0 <= traffic.iv + IVS_LEFT - traffic.iv_limit < packets:
+            self._events.put(RESERVE, (sa.spi, sa.id))
 
     def _outer(self, interface: TunnelInterface, sa: SA, inner: bytes, sealed: bytes) -> OuterPacket:
         """The outer packet for a sealed one: header fields from the inner packet and the settings."""
@@ -198,7 +201,7 @@ class PlainCore(Tables):
             return drops.OUT_NO_TRANSFORM
         sealed = esp.seal(inner)
         if sealed is drops.OUT_SEQUENCE_UNRESERVED:
-            sealed = self._seal_after_wait(interface, worker, esp, inner)
+            self._ask_at_limit(worker, RESERVE, 0)
         if isinstance(sealed, Drop):
             self.counters.output += 1
             if sealed is drops.OUT_TOO_BIG:
@@ -210,30 +213,15 @@ class PlainCore(Tables):
         self._count_sealed(worker, 1, length, len(sealed))
         return self._outer(interface, sa, inner, sealed)
 
-    def _seal_after_wait(self, interface: TunnelInterface, worker: Worker, esp: EspSA, inner: bytes) -> bytes | Drop:
-        """Asks for numbers and waits for them, within bounds; keeps the order of packets."""
-        self._events.put(RESERVE, (worker.sa.spi, worker.sa.id))
-        for _ in self._patience():
-            if interface.outbound is not worker:
-                return drops.OUT_SA_DEAD
-            sealed = esp.seal(inner)
-            if sealed is not drops.OUT_SEQUENCE_UNRESERVED:
-                return sealed
-        return drops.OUT_SEQUENCE_UNRESERVED
-
-    def _patience(self) -> Iterator[None]:
-        """Lets the key engine do something again and again, until it is no use any more."""
+    def _ask_at_limit(self, worker: Worker, kind: str, needed: int) -> None:
+        """A packet was refused for want of reserved numbers: asks, once until there are more. Nobody waits."""
+        traffic = worker.traffic
+        limits = traffic.sequence_limit, traffic.iv_limit, traffic.received_limit
         now = time.monotonic()
-        if now < self._impatient_until:
-            return  # the last packet waited in vain
-        deadline = now + PATIENCE
-        while now <= deadline:
-            again = self._step_aside()
-            yield
-            if not again:
-                break
-            now = time.monotonic()
-        self._impatient_until = time.monotonic() + PATIENCE if again else 0.0
+        if worker.refused != limits or now >= worker.again_at:
+            worker.refused = limits
+            worker.again_at = now + AGAIN
+            self._events.put(kind, (worker.sa.spi, worker.sa.id), needed)
 
     def _ask(self, worker: Worker, kind: str) -> None:
         """Asks for the next block when half of the present one is used, once per block."""
@@ -242,12 +230,20 @@ class PlainCore(Tables):
             used, limit = traffic.sequence, traffic.sequence_limit
         else:
             used, limit = traffic.received_high, traffic.received_limit
+        if limit == NO_LIMIT:
+            worker.ask_at = 1 << 65
+            return
         if worker.asked != limit:  # a new block: its half is the next time to ask
             worker.asked = limit
-            worker.ask_at = used + (limit - used + 1) // 2
-        if used >= worker.ask_at:
+            worker.half = used + (limit - used + 1) // 2
+        elif worker.half < 0:  # asked already
+            worker.ask_at = used + LOOK_AGAIN
+            return
+        worker.ask_at = worker.half
+        if used >= worker.half:
             self._events.put(kind, (worker.sa.spi, worker.sa.id))
-            worker.ask_at = limit + 1 if limit >= used else used + 1
+            worker.half = -1
+            worker.ask_at = used + LOOK_AGAIN
 
     def _on_narrow_path(self, interface: TunnelInterface, sa: SA, inner: bytes, sealed: bytes) -> tuple[bool, bool]:
         """DF and `doubt` of an outer packet that would have DF. What the sender has to be told of, the wire refuses."""
@@ -398,8 +394,8 @@ class PlainCore(Tables):
                 return
             opened = opener.open(esp)
         assert worker is not None
-        if opened is drops.IN_WINDOW_UNRESERVED:
-            opened = self._open_after_wait(worker, esp)
+        if opened is drops.IN_WINDOW_UNRESERVED and worker.esp is not None and worker.esp.window is not None:
+            self._ask_at_limit(worker, EDGE, worker.esp.window.needed)
         if isinstance(opened, Drop):
             self._dropped_in(opened, packet, size - worker.overhead, worker.sa)
             return
@@ -426,18 +422,6 @@ class PlainCore(Tables):
         if worker is None or worker.sa.dst != packet.dst or worker.sa.natt is None:
             return drops.IN_NATT_NO_SA
         return None if worker.sa.natt == packet.ports else drops.IN_NATT_PORTS
-
-    def _open_after_wait(self, worker: Worker, esp: bytes) -> Opened | Drop:
-        opener = worker.esp
-        assert opener is not None and opener.window is not None
-        self._events.put(EDGE, (worker.sa.spi, worker.sa.id), opener.window.needed)
-        for _ in self._patience():
-            if self._inbound.get(esp[:4]) is not worker:
-                return drops.IN_SA_DEAD
-            opened = opener.open(esp)
-            if opened is not drops.IN_WINDOW_UNRESERVED:
-                return opened
-        return drops.IN_WINDOW_UNRESERVED
 
     def _dropped_in(self, drop: Drop, packet: OuterPacket, ciphertext: int, sa: SA | None) -> None:
         counters = self.counters

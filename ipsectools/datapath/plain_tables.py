@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipsectools.datapath.tables import SA, Interface, Settings
 from ipsectools.esp import drops
+from ipsectools.esp.algorithms import ENCRYPTIONS
 from ipsectools.esp.drops import Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.tunnel import MODE_TUNNEL, tos_table
@@ -26,7 +27,23 @@ class Worker:
     `target` is where its decrypted packets go: for ever empty unless it is an inbound SA of mode tunnel.
     """
 
-    __slots__ = ("ask_at", "asked", "dst", "esp", "key", "open", "overhead", "sa", "seal", "target", "traffic")
+    __slots__ = (
+        "again_at",
+        "ask_at",
+        "asked",
+        "counts_ivs",
+        "dst",
+        "esp",
+        "half",
+        "key",
+        "open",
+        "overhead",
+        "refused",
+        "sa",
+        "seal",
+        "target",
+        "traffic",
+    )
 
     def __init__(self, sa: SA, key: TargetKey | None = None, target: Target | None = None) -> None:
         self.sa = sa
@@ -38,8 +55,12 @@ class Worker:
         self.open: Open | None = None
         self.seal: Seal | None = None
         self.overhead = 0
-        self.asked = -1  # the limit for which a new block was already asked
-        self.ask_at = 0
+        self.asked = -1  # the limit that was looked at last
+        self.half = 0  # the number at which to ask for a higher one, -1 after that
+        self.ask_at = 0  # the number at which to look at that again
+        self.refused: tuple[int, int, int] | None = None  # the limits at which packets were refused
+        self.again_at = 0.0
+        self.counts_ivs = sa.enc in ENCRYPTIONS and ENCRYPTIONS[sa.enc].counter_iv
 
     def prepare(self) -> EspSA | None:
         """The contexts; None if the algorithms cannot be set up."""

@@ -12,7 +12,7 @@ from ipsectools.datapath.statistics import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ipsectools.datapath.plain_tables import Counted
     from ipsectools.datapath.statistics import Counters
     from ipsectools.datapath.tables import SA, Interface, Settings
-    from ipsectools.esp.traffic import Traffic
+    from ipsectools.esp.traffic import Place, Traffic
     from ipsectools.host.api import Host
 
     class Driver(Protocol):
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         @property
         def counters(self) -> Counters: ...
         def interface_counters(self, index: int) -> Counted | None: ...
-        def new_traffic(self, before: Traffic) -> Traffic: ...
+        def new_traffic(self, before: Traffic, place: Place | None) -> Traffic: ...
+        def old_traffic(self, traffic: Traffic) -> Traffic: ...
         def grant(self, traffic: Traffic) -> None: ...
         def pause_for_reservation(self) -> AbstractContextManager[None]: ...
         def set_settings(self, settings: Settings) -> None: ...
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         def set_inbound(self, sa: SA) -> None: ...
         def remove_inbound(self, spi: int) -> None: ...
         def encap(self, endpoints: Iterable[tuple[bytes, int]]) -> None: ...
-        def set_relief(self, relief: Callable[[], None] | None) -> None: ...
         def step(self, budget: int) -> int: ...
         def start(self, budget: int) -> None: ...
         def stop(self) -> None: ...
@@ -85,9 +85,16 @@ class Pump:
 
     # tables
 
-    def new_traffic(self, before: Traffic) -> Traffic:
-        """The object that has to count for an SA from now on, starting with the numbers of `before`."""
-        return self.driver.new_traffic(before)
+    def new_traffic(self, before: Traffic, place: Place | None = None) -> Traffic:
+        """The object that has to count for an SA from now on, starting with the numbers of `before`.
+
+        `place`: where they are to be kept, and stand already.
+        """
+        return self.driver.new_traffic(before, place)
+
+    def old_traffic(self, traffic: Traffic) -> Traffic:
+        """The counters of an SA that has left all tables, as they are, in no such place any more."""
+        return self.driver.old_traffic(traffic)
 
     def grant(self, traffic: Traffic) -> None:
         """What is reserved in `traffic` is in the state file now and may be used."""
@@ -162,10 +169,6 @@ class Pump:
         del self._paths[-LOOKS_AT_ONCE:]
 
     # packets
-
-    def set_relief(self, relief: Callable[[], None] | None) -> None:
-        """What to call within `step` when an SA's reserved numbers ran out; threads wait for `grant` instead."""
-        self.driver.set_relief(relief)
 
     def step(self, budget: int = BUDGET) -> int:
         """Moves what is there, up to `budget` packets from each device and from the wire; how many there were."""

@@ -79,7 +79,6 @@ OUT_NOT_ESP = Drop("out-not-esp", "the SA is AH or IPComp, which the data path d
 OUT_ESP_DISABLED = Drop(
     "out-esp-disabled", "net.inet.esp.esp_enable is 0", OUT, "esps_pdrops", "ips_out_inval", oerrors=True
 )
-OUT_SA_DEAD = Drop("out-sa-dead", "the SA died meanwhile", OUT, "esps_notdb")
 OUT_NO_TRANSFORM = Drop("out-no-transform", "the SA's algorithms cannot be set up", OUT, "esps_noxform", oerrors=True)
 OUT_TOO_BIG = Drop("out-too-big", "the outer packet would exceed 65535 bytes", OUT, "esps_toobig", oerrors=True)
 OUT_SEQUENCE_EXHAUSTED = Drop(
@@ -111,7 +110,6 @@ IN_ESP_DISABLED = Drop("in-esp-disabled", "net.inet.esp.esp_enable is 0", IN, "e
 IN_SHORT = Drop("in-short", "shorter than an ESP header", IN, "esps_hdrops", stage=STAGE_INPUT)
 IN_UNKNOWN_SPI = Drop("in-unknown-spi", "no SA with this SPI and destination", IN, "esps_notdb", stage=STAGE_INPUT)
 IN_SA_LARVAL = Drop("in-sa-larval", "the SA has no keys yet", IN, "esps_notdb", stage=STAGE_INPUT)
-IN_SA_DEAD = Drop("in-sa-dead", "the SA died meanwhile", IN, "esps_notdb", stage=STAGE_INPUT)
 IN_NOT_ESP = Drop("in-not-esp", "the SA with this SPI is not an ESP SA", IN, "esps_notdb", stage=STAGE_INPUT)
 IN_NO_TRANSFORM = Drop("in-no-transform", "the SA's algorithms cannot be set up", IN, "esps_noxform", stage=STAGE_INPUT)
 

@@ -51,7 +51,6 @@ def finisher(window: ReplayWindow | None, traffic: Traffic, check_padding: bool)
             if refused:
                 return IN_WINDOW_UNRESERVED if refused == UNRESERVED else IN_LATE_REPLAY
             traffic.sequence += 1
-            traffic.received_high = window.last
         # The length checks before decryption leave at least 4 bytes here.
         padding, next_header = plain[-2], plain[-1]
         end = len(plain) - 2 - padding

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
+from ipsectools.esp.traffic import NO_LIMIT, Traffic
+
 ACCEPTED = 0
 REPLAYED = -1
 """The number was seen, or cannot be judged any more."""
@@ -18,7 +20,6 @@ WRAPPED = -2
 UNRESERVED = -3
 """The number is above the mark that the state file holds."""
 
-NO_LIMIT = 0xFFFFFFFFFFFFFFFF
 _LOW = 0xFFFFFFFF
 _LARGE = 1 << 20  # bytes; a ring above it is mapped, so that the half gigabyte of the largest costs what is used of it
 _ZEROS = bytes(1 << 16)
@@ -40,35 +41,50 @@ class ReplayWindow:
     which `update` last returned UNRESERVED. An SA whose window is 0 checks nothing and has no use for one of these.
     """
 
-    __slots__ = ("_cycseq", "_esn", "_floor", "_mask", "_near", "_ring", "last", "needed", "window")
+    __slots__ = ("_cycseq", "_esn", "_mask", "_near", "_ring", "_traffic", "needed", "window")
 
-    def __init__(self, window: int, *, esn: bool = False, cycseq: bool = False, edge: int = 0) -> None:
+    def __init__(
+        self,
+        window: int,
+        *,
+        esn: bool = False,
+        cycseq: bool = False,
+        edge: int = 0,
+        traffic: Traffic | None = None,
+    ) -> None:
         """A window of `window` packets, rounded up to a multiple of 8.
 
-        `edge`: a number kept from an earlier life of the SA; everything at or below it counts as seen. Raises
-        ValueError if the system has no memory for it.
+        `traffic` has the edge and, if its `ring` has the right length, the bitmap of an earlier life of the SA, which
+        goes on. Without a bitmap everything up to the edge counts as seen, as without `traffic` everything up to
+        `edge`. Raises ValueError if the system has no memory for it.
         """
         self.window = window = -(-window // 8) * 8
-        self.last = edge
+        if traffic is None:
+            traffic = Traffic()
+            traffic.received_high = edge
+        self._traffic = traffic
         self.needed = 0
-        self._floor = edge or -1
         self._esn = esn
         self._cycseq = cycseq
         self._near = window - 1  # while top is below it, the window reaches back into the epoch before
         length = ring_length(window)
         self._mask = length - 1
-        self._ring: bytearray | mmap
-        if length <= _LARGE:
-            self._ring = bytearray(length)
-            return
-        try:
-            self._ring = mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-        except OSError:
-            raise ValueError(f"no memory for a replay window of {window} packets") from None
+        self._ring: bytearray | memoryview | mmap
+        if traffic.ring is not None and len(traffic.ring) == length:
+            self._ring = traffic.ring
+        else:
+            self._ring = _memory(length)
+            traffic.received_floor = traffic.received_high
+        if traffic.advancing > traffic.received_high:
+            self._advance(traffic.advancing, NO_LIMIT)
+
+    @property
+    def last(self) -> int:
+        return self._traffic.received_high
 
     def check(self, low: int) -> int:
         """The high half of the number of which a packet carries the `low` 32 bits; REPLAYED or WRAPPED to drop it."""
-        last = self.last
+        last = self._traffic.received_high
         top = last & _LOW
         high = last >> 32
         near = self._near
@@ -93,7 +109,7 @@ class ReplayWindow:
 
         UNRESERVED: it is ahead of `last` and above `limit`; nothing was changed, and `needed` holds the number.
         """
-        last = self.last
+        last = self._traffic.received_high
         top = last & _LOW
         near = self._near
         number = last - top + low
@@ -119,7 +135,8 @@ class ReplayWindow:
         return ACCEPTED
 
     def _seen(self, number: int) -> bool:
-        return number <= self._floor or bool(self._ring[(number >> 3) & self._mask] & 1 << (number & 7))
+        floor = self._traffic.received_floor
+        return 0 != floor >= number or bool(self._ring[(number >> 3) & self._mask] & 1 << (number & 7))
 
     def _advance(self, number: int, limit: int) -> int:
         """Moves `last` up to `number`, clearing what it passes over, and marks it."""
@@ -127,14 +144,16 @@ class ReplayWindow:
             self.needed = number
             return UNRESERVED
         place = number >> 3
-        passed = place - (self.last >> 3)
+        traffic = self._traffic
+        passed = place - (traffic.received_high >> 3)
+        traffic.advancing = number
         if passed > 1:
             self._pass_over(place - passed, place)
         if passed:
             self._ring[place & self._mask] = 1 << (number & 7)
         else:
             self._ring[place & self._mask] |= 1 << (number & 7)
-        self.last = number
+        traffic.received_high = number
         return ACCEPTED
 
     def _pass_over(self, before: int, place: int) -> None:
@@ -147,13 +166,22 @@ class ReplayWindow:
             else:
                 _clear(ring, start, mask + 1)
                 _clear(ring, 0, end)
-        elif isinstance(ring, bytearray):
-            self._ring = bytearray(mask + 1)
-        else:
+        elif isinstance(ring, mmap):
             ring.madvise(MADV_DONTNEED)  # private anonymous memory reads as zeros after it
+        else:
+            _clear(ring, 0, mask + 1)
 
 
-def _clear(ring: bytearray | mmap, start: int, end: int) -> None:
+def _memory(length: int) -> bytearray | mmap:
+    if length <= _LARGE:
+        return bytearray(length)
+    try:
+        return mmap(-1, length, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    except OSError:
+        raise ValueError(f"no memory for a replay window of {length * 8} packets") from None
+
+
+def _clear(ring: bytearray | memoryview | mmap, start: int, end: int) -> None:
     while end - start > len(_ZEROS):
         ring[start : start + len(_ZEROS)] = _ZEROS
         start += len(_ZEROS)

@@ -29,9 +29,8 @@ class EspSA:
     `open(esp)` takes the same from the wire and gives `(inner, next_header)` or a Drop. It does the replay check,
     authentication, decryption, replay update and padding checks; with a replay window it counts the packets accepted in
     `traffic.sequence`, moves `traffic.received_high`, and accepts nothing above `traffic.received_limit`: on
-    IN_WINDOW_UNRESERVED the caller raises that limit to `window.needed` or above, makes it permanent, and calls again
-    with the same packet. FreeBSD wants whole outer packets to be multiples of 4 bytes; outer headers always are, so
-    `open` looks at the ESP part alone.
+    IN_WINDOW_UNRESERVED the caller sees to it that the limit is raised to `window.needed` or above. FreeBSD wants whole
+    outer packets to be multiples of 4 bytes; outer headers always are, so `open` looks at the ESP part alone.
 
     `seal_with(inner, sequence, iv)` seals with numbers of the caller's choice, for tests and tools: nothing keeps it
     from using an IV twice.
@@ -77,8 +76,8 @@ class EspSA:
 
         `enc` and `auth` are PF_KEY numbers (an AEAD's implicit auth id is as good as 0), `enc_key` has the salt at its
         end, `flags` are SADB_X_EXT_* and SADB_X_SAFLAGS_ESN. `outer_header` is 20 or 40, for the limit of 65535 bytes.
-        An inbound SA continues behind `traffic.received_high`, everything at or below it counting as seen; `window`
-        hands over the window of an earlier object for the same SA instead.
+        An inbound SA continues behind `traffic.received_high`, with the bitmap in `traffic.ring` or everything at or
+        below it counting as seen; `window` hands over the window of an earlier object for the same SA instead.
         """
         encryption = _checked(enc, len(enc_key), auth, len(auth_key), flags)
         self.spi = spi
@@ -91,7 +90,7 @@ class EspSA:
         self.overhead = 8 + encryption.iv + self.icv_length
         if window is None and window_packets:
             cycseq = bool(flags & alg.SADB_X_EXT_CYCSEQ)
-            window = ReplayWindow(window_packets, esn=esn, cycseq=cycseq, edge=traffic.received_high)
+            window = ReplayWindow(window_packets, esn=esn, cycseq=cycseq, traffic=traffic)
         self.window = window
 
         longest = alg.largest_inner(encryption, auth, MAXIMUM_PACKET - outer_header, ctr_compatibility)

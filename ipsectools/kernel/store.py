@@ -26,7 +26,7 @@ Value: TypeAlias = "int | str | bytes | float | None"
 __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "StateError", "Store", "Table", "Value", "peek"]
 
 APPLICATION_ID = 0x49505365  # "IPSe"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _give_kinds_their_rows(db: sqlite3.Connection) -> None:
@@ -41,7 +41,14 @@ def _give_kinds_their_rows(db: sqlite3.Connection) -> None:
     db.execute("ALTER TABLE interface DROP COLUMN policies")
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _give_kinds_their_rows}
+def _stamp_sas(db: sqlite3.Connection) -> None:
+    """2 -> 3: SAs have stamps, and where their counters are has changed, which no older release must overlook."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'sa'").fetchone() is not None:
+        db.execute("ALTER TABLE sa ADD COLUMN stamp INTEGER")
+        db.execute("UPDATE sa SET stamp = (random() & 0xFFFFFFFFFFFFFF) | 1")
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _give_kinds_their_rows, 2: _stamp_sas}
 """From a schema version to the function that makes the next one of it, in one transaction with the others."""
 
 _MAGIC = b"SQLite format 3\0"

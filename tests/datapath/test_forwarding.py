@@ -154,7 +154,6 @@ def test_blocks_of_numbers_follow_each_other(core: str) -> None:
     from ipsectools.kernel.key.tables import FIRST_BLOCK
 
     host = Host(core)
-    host.forwarder.pump.set_relief(lambda: host.forwarder.handle_events(host.now))
     host.request(SADB_ADD, 1000, enc=20)
     host.send(20)
     traffic = host.kernel.engine.sad.by_spi[1000].traffic

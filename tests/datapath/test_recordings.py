@@ -31,7 +31,6 @@ class Machine:
         self.control("NEWADDR", name="em0", family="inet", address=address, prefixlen=24)
         self.control("SYSCTLSET", name="net.inet.ipsec.accept_unclaimed", value=1)  # as FreeBSD
         self.forwarder = Forwarder(self.kernel, self.host, lambda: None, core)
-        self.forwarder.pump.set_relief(lambda: self.forwarder.handle_events(NOW))
         self.pfkey = self.kernel.open_pfkey(lambda message: True)
         self.wire = self.host._wires[0]
         self.identifier = 0

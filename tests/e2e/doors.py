@@ -9,8 +9,6 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
-from ipsectools.lab.host import STATE
-
 if TYPE_CHECKING:
     from ipsectools.lab.host import Host
 
@@ -19,7 +17,7 @@ def control(host: Host, op: str, **arguments: object) -> Any:
     """One control operation on the host's running ipsecd. Raises OSError with FreeBSD's errno when it is refused."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         door.settimeout(20)
-        door.connect(host.path(f"{STATE}/control"))
+        door.connect(host.path(f"{host.environment['IPSECTOOLS_STATE']}/control"))
         request = json.dumps({"op": op, "args": arguments}).encode()
         door.sendall(struct.pack(">I", len(request)) + request)
         (length,) = struct.unpack(">I", _exactly(door, 4))
@@ -44,7 +42,7 @@ class PfKey:
 
     def __init__(self, host: Host) -> None:
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._door.connect(host.path(f"{STATE}/pfkey"))
+        self._door.connect(host.path(f"{host.environment['IPSECTOOLS_STATE']}/pfkey"))
 
     def send(self, message: bytes) -> None:
         self._door.send(message)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 _SCRIPT = """
-import sqlite3, sys
+import os, sqlite3, sys
 path, number, *spis = sys.argv[1:]
+os.unlink(os.path.join(os.path.dirname(path), "traffic"))  # after a clean end the state file has everything
 with sqlite3.connect(path) as database:
     for spi in spis:
         changed = database.execute(
-            "UPDATE sa_traffic SET sequence = ?1, sequence_limit = ?1, received_high = ?1, received_limit = ?1 "
-            "WHERE id = (SELECT id FROM sa WHERE spi = ?2)",
+            "UPDATE sa_traffic SET sequence = ?1, received_high = ?1 WHERE id = (SELECT id FROM sa WHERE spi = ?2)",
             (bytes.fromhex(number), int(spi)),
         )
         assert changed.rowcount == 1, f"SA {spi} has not moved yet"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ipsectools.datapath.kept_traffic import kept, left
+from ipsectools.esp.traffic import Traffic
 from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import Ledger
+from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.kernel.store import Store
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import sockaddr
@@ -77,6 +80,25 @@ class Client:
         return answer[2]
 
 
+class Attacher:
+    """Has SAs count where a data path would: in the traffic page, if there is one."""
+
+    def __init__(self, engine: Dispatcher) -> None:
+        self.engine = engine
+        for sa in engine.sad.by_spi.values():
+            self.sa_changed(sa)
+
+    def sa_changed(self, sa: SecurityAssociation) -> None:
+        place = self.engine.counters.place(sa) if sa.usable else None
+        if place is not None and isinstance(sa.traffic, Traffic):
+            sa.traffic = kept(sa.traffic, place)
+
+    def sa_removed(self, sa: SecurityAssociation) -> None:
+        if not isinstance(sa.traffic, Traffic):
+            sa.traffic = left(sa.traffic)
+        self.engine.counters.leave(sa)
+
+
 class Driver:
     """The key engine as its kernel drives it: a transaction a call, delivery after it."""
 
@@ -98,6 +120,7 @@ class Driver:
         engine = Dispatcher(self.store, self.sysctl.__getitem__, self.make_ledger)
         engine.load(self.now)
         self.store.commit()
+        engine.observers.append(Attacher(engine))
         return engine
 
     def client(self) -> Client:

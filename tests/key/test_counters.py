@@ -84,7 +84,7 @@ def test_nothing_is_used_again_when_a_clean_end_follows_one_without_warning(ends
     sender = Sender(driver)
     client.ask(add(0x1000))
     client.ask(gcm(0x1001))
-    client.ask(add(0x1002, B, A))
+    client.ask(add(0x1002, B, A, replay=32))
     driver.engine.reserve_received(sa_of(client, 0x1002), 1, driver.now)
     driver.store.commit()
     for _ in range(5):
@@ -134,7 +134,7 @@ def test_an_end_without_warning_shows_in_no_dump_until_something_is_sent(client:
         client = driver.client()
         assert client.ask(build(SADB_DUMP, 0)) == dump
     Sender(driver).send(sa_of(client))
-    assert sa_of(client).shown_sequence == FIRST_BLOCK + 1
+    assert sa_of(client).shown_sequence % FIRST_BLOCK == 1  # behind a block for each end
     assert sa_of(client, 0x2000).traffic.sequence == 0
 
 
@@ -311,7 +311,7 @@ def test_received_packets_are_reserved_too(client: Client) -> None:
         sa.traffic.received_high = high
         now += 0.5
     driver.store.commit()
-    assert limits == [RECEIVE_BLOCK << times for times in range(5)]
+    assert limits == [RECEIVE_BLOCK << 2 * times for times in range(5)]
     limit = sa.traffic.received_limit
     driver.restart(clean=False)
     assert sa_of(client).traffic.received_high == limit

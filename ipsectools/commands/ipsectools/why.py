@@ -376,8 +376,10 @@ class Walk:
         iv = ""
         if sa["iv"] is not None:
             iv = f", IV {sa['iv']} ({max(0, sa['iv_limit'] - sa['iv'])} reserved)"
-        reserved = max(0, sa["sequence_limit"] - sa["sequence"])
-        self.say("sequence", f"next {sa['sequence'] + 1} ({reserved} reserved){iv}")
+        reserved = ""
+        if sa["sequence_limit"] is not None:
+            reserved = f" ({max(0, sa['sequence_limit'] - sa['sequence'])} reserved)"
+        self.say("sequence", f"next {sa['sequence'] + 1}{reserved}{iv}")
         return sa
 
     # the outer packet

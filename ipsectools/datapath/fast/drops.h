@@ -20,7 +20,6 @@
     X(OUT_SEQUENCE_EXHAUSTED, "out-sequence-exhausted") \
     X(OUT_SEQUENCE_UNRESERVED, "out-sequence-unreserved") \
     X(OUT_LEDGER, "out-ledger-unavailable") \
-    X(OUT_SA_DEAD, "out-sa-dead") \
     X(OUT_CRYPTO, "out-crypto") \
     X(OUT_ADDRESS, "out-address") \
     X(OUT_MTU, "out-mtu") \
@@ -36,7 +35,6 @@
     X(IN_ESP_DISABLED, "in-esp-disabled") \
     X(IN_SHORT, "in-short") \
     X(IN_UNKNOWN_SPI, "in-unknown-spi") \
-    X(IN_SA_DEAD, "in-sa-dead") \
     X(IN_NO_TRANSFORM, "in-no-transform") \
     X(IN_LENGTH, "in-length") \
     X(IN_REPLAY, "in-replay") \

@@ -28,7 +28,8 @@ enum {
     SMALLEST_IPV6 = 1280,
     QUOTED = 548,            /* bytes of an inner packet kept for an ICMP message about it */
     CONTROL = 128,
-    PATIENCE_MS = 1000,      /* how long packets wait when an SA's reserved numbers ran out */
+    AGAIN_MS = 1000,         /* after which an SA without reserved numbers asks once more */
+    IVS_LEFT = 1 << 20,      /* with so many an SA asks for more */
 };
 
 /* What becomes of a packet with DF that the kernel calls too big; it leaves with other fields in the last case. */
@@ -63,9 +64,9 @@ struct engine;
 typedef struct worker {
     struct engine *engine;
     struct worker *other; /* of the other direction */
-    int number, epoll, raw4, raw4_df, raw4_doubt, raw6, impatient;
-    int discovery; /* of raw4_doubt, as it is now */
-    int call, lent, active; /* see workers.h */
+    int number, epoll, raw4, raw4_df, raw4_doubt, raw6;
+    int discovery;  /* of raw4_doubt, as it is now */
+    int call, lent; /* see workers.h */
     u64 for_other;          /* ns of this thread spent for the other direction */
     stats stats;
     random_pool random;
@@ -73,7 +74,6 @@ typedef struct worker {
     u32 batched, tx_used;
     flow flows[FLOWS];
     u32 open_flows;
-    u64 impatient_until;
     struct mmsghdr messages[BATCH];
     struct iovec pieces[BATCH];
     u8 control[BATCH][CONTROL] __attribute__((aligned(8)));
@@ -86,7 +86,6 @@ typedef struct worker {
 /* What the workers cannot do without Python: each may take its time, all are rare. */
 typedef struct hooks {
     void (*event)(struct engine *e, int kind, u64 ident, u64 id, u64 value); /* id: of an SA, beside its SPI */
-    void (*relief)(struct engine *e);                   /* lets the key engine answer, if it runs in this very thread */
     int (*too_big)(struct engine *e, outgoing *o); /* a `verdict` */
     int (*inject)(struct engine *e, const u8 *packet, u32 length, u32 link);                  /* 0, or an error */
     void (*send)(worker *w);                                          /* instead of sockets: takes the batch */
@@ -98,7 +97,6 @@ typedef struct engine {
     tables tables;
     hooks hooks;
     void *owner; /* the Python object */
-    int (*turn)(worker *w); /* one turn of a direction */
     int in_memory, coalesce, stopping, split; /* split: a thread each way also for light traffic */
     u8 tos4[256], tos6[256], oerrors[DROP_COUNT]; /* oerrors: the drop is an output error of the interface */
     u64 generation;
@@ -119,43 +117,27 @@ static inline void count_drop(worker *w, enum drop reason, int ipv6, u32 packets
 /* Asks for the next block of numbers when half of the present one is used, once per block. */
 static inline void ask_for_more(worker *w, sa *a, u64 used, u64 limit, enum event kind)
 {
-    if (used < a->ask_at)
+    if (limit == UINT64_MAX || (used < a->ask_at && a->asked == limit))
         return;
-    if (a->asked != limit || !a->ask_at) {
+    if (a->asked != limit) {
         a->asked = limit;
         a->ask_at = limit > used ? used + (limit - used + 1) / 2 : used + 1;
         if (used < a->ask_at)
             return;
     }
-    a->ask_at = limit > used ? limit + 1 : used + 1;
+    a->ask_at = UINT64_MAX;
     w->engine->hooks.event(w->engine, kind, a->spi, a->id, used);
 }
 
-/* Lets go of the tables for a moment, so that the key engine can reserve numbers. What pointed into the tables has to be
- * looked up again. 0 if there is no point in waiting (any longer). `deadline` starts as 0. */
-static int wait_for_numbers(worker *w, u64 *deadline)
+/* A packet was refused for want of reserved numbers: asks, once until there are more. Nobody waits. */
+static void ask_at_limit(worker *w, sa *a, u64 needed, u64 limit, enum event kind)
 {
-    engine *e = w->engine;
     u64 now = now_ms();
-    if (!*deadline) {
-        if (now < w->impatient_until)
-            return 0;
-        *deadline = now + PATIENCE_MS;
-    } else if (e->in_memory || now > *deadline) {
-        w->impatient_until = now + PATIENCE_MS;
-        return 0;
-    }
-    pthread_rwlock_unlock(&e->tables.lock);
-    if (e->in_memory) {
-        e->hooks.relief(e);
-    } else {
-        struct timespec pause = {0, 300000};
-        nanosleep(&pause, NULL);
-        if (w->other && !w->other->active && !__atomic_load_n(&w->lent, __ATOMIC_ACQUIRE))
-            e->turn(w->other); /* this thread moves both ways: the other one goes on meanwhile */
-    }
-    pthread_rwlock_rdlock(&e->tables.lock);
-    return 1;
+    if (a->refused == limit && now < a->again_at)
+        return;
+    a->refused = limit;
+    a->again_at = now + AGAIN_MS;
+    w->engine->hooks.event(w->engine, kind, a->spi, a->id, needed);
 }
 
 #endif

@@ -26,31 +26,6 @@ static enum drop natt_refuses(const tables *t, const u8 *esp, u32 length, const 
     return a->sport == from->sport && a->dport == from->dport ? PASSED : DROP_IN_NATT_PORTS;
 }
 
-/* The window's next number is not reserved: asks, and waits within bounds. The SA as it is then, locked; NULL: gone. */
-static sa *wait_to_accept(worker *w, sa *a, u8 *esp, u32 length, opened *o, enum drop *reason, int outer_ipv6)
-{
-    u64 generation = a->generation, id = a->id, deadline = 0, needed = a->window_state.needed;
-    u32 spi = a->spi;
-    tables *t = &w->engine->tables;
-    unlock_sa(a);
-    flush_flows(w, outer_ipv6);
-    w->engine->hooks.event(w->engine, EVENT_EDGE, spi, id, needed);
-    while (*reason == DROP_IN_WINDOW_UNRESERVED && wait_for_numbers(w, &deadline)) {
-        a = find_inbound(t, spi);
-        if (!a || a->generation != generation) {
-            *reason = DROP_IN_SA_DEAD;
-            return NULL;
-        }
-        lock_sa(a);
-        *reason = sa_unwrap(a, esp, length, &w->stats, o);
-        if (*reason == DROP_IN_WINDOW_UNRESERVED)
-            unlock_sa(a);
-    }
-    if (*reason == DROP_IN_WINDOW_UNRESERVED)
-        lock_sa(a);
-    return a;
-}
-
 /* The `length` bytes from the SPI on, which may be changed. In FreeBSD's order of checks. */
 static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
 {
@@ -89,13 +64,12 @@ static void inbound_one(worker *w, u8 *esp, u32 length, const arrival *from)
     if (!reason) {
         reason = sa_unwrap(a, esp, length, s, &o);
         if (reason == DROP_IN_WINDOW_UNRESERVED)
-            a = wait_to_accept(w, a, esp, length, &o, &reason, ipv6);
+            ask_at_limit(w, a, a->window_state.needed, a->traffic->granted_received, EVENT_EDGE);
     }
     if (!reason && a->window)
-        ask_for_more(w, a, a->window_state.last, a->traffic->granted_received, EVENT_EDGE);
+        ask_for_more(w, a, a->traffic->at->received_high, a->traffic->granted_received, EVENT_EDGE);
     if (reason) {
-        if (a)
-            unlock_sa(a);
+        unlock_sa(a);
         count_drop(w, reason, ipv6, 1);
         return;
     }

@@ -88,42 +88,18 @@ static enum drop seal_into_batch(worker *w, interface *i, const piece *p)
     w->stats.encryption[a->enc]++;
     w->stats.authentication[a->auth]++;
     sa_used(a, length + (a->family == 4 ? 20 : 40));
-    ask_for_more(w, a, a->traffic->sequence, a->traffic->granted_sequence, EVENT_RESERVE);
+    ask_for_more(w, a, a->traffic->at->sequence, a->traffic->granted_sequence, EVENT_RESERVE);
+    if (a->counter_iv && a->traffic->granted_iv - a->traffic->at->iv == IVS_LEFT)
+        w->engine->hooks.event(w->engine, EVENT_RESERVE, a->spi, a->id, 0);
     return PASSED;
 }
 
 static inline void lock_sa(sa *a) { pthread_mutex_lock(&a->traffic->lock); }
 static inline void unlock_sa(sa *a) { pthread_mutex_unlock(&a->traffic->lock); }
 
-/* The SA has no number left that may be used: asks, and waits within bounds. Gives the interface as it is then (NULL: gone),
- * its SA locked. */
-static interface *wait_to_send(worker *w, interface *i, enum drop *reason)
-{
-    int index = i->index;
-    u64 generation = i->outbound->generation, id = i->outbound->id, deadline = 0;
-    u32 spi = i->outbound->spi;
-    unlock_sa(i->outbound);
-    flush_out(w);
-    w->engine->hooks.event(w->engine, EVENT_RESERVE, spi, id, 0);
-    while (*reason == DROP_OUT_SEQUENCE_UNRESERVED && wait_for_numbers(w, &deadline)) {
-        i = find_interface(&w->engine->tables, index);
-        if (!i || !i->outbound || i->outbound->generation != generation) {
-            *reason = DROP_OUT_SA_DEAD;
-            return i;
-        }
-        lock_sa(i->outbound);
-        *reason = sa_may_send(i->outbound);
-        if (*reason == DROP_OUT_SEQUENCE_UNRESERVED)
-            unlock_sa(i->outbound);
-    }
-    if (*reason == DROP_OUT_SEQUENCE_UNRESERVED)
-        lock_sa(i->outbound);
-    return i;
-}
-
 /* One inner packet, in FreeBSD's order of checks. `locked`: whether the traffic of the interface's SA is locked, which is
- * kept up from packet to packet. Gives the interface, which may be another object after a wait; NULL if it is gone. */
-static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
+ * kept up from packet to packet. */
+static void outbound_one(worker *w, interface *i, piece *p, int *locked)
 {
     engine *e = w->engine;
     tables *t = &e->tables;
@@ -139,7 +115,7 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
     if (reason) {
         i->oerrors += e->oerrors[reason];
         count_drop(w, reason, version == 6, 1);
-        return i;
+        return;
     }
     i->opackets++;
     i->obytes += length;
@@ -147,7 +123,7 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
     if (t->esp_enable && !a) {
         i->acquire[version == 6]++;
         count_drop(w, DROP_OUT_NO_SA, version == 6, 1);
-        return i;
+        return;
     }
     if (!t->esp_enable) {
         reason = DROP_OUT_ESP_DISABLED;
@@ -169,29 +145,24 @@ static interface *outbound_one(worker *w, interface *i, piece *p, int *locked)
                 reason = sa_may_send(a);
             }
         }
-        if (reason == DROP_OUT_SEQUENCE_UNRESERVED) {
-            i = wait_to_send(w, i, &reason);
-            *locked = i && i->outbound && reason != DROP_OUT_SA_DEAD;
-            a = *locked ? i->outbound : NULL;
-        }
+        if (reason == DROP_OUT_SEQUENCE_UNRESERVED)
+            ask_at_limit(w, a, 0, a->traffic->granted_sequence ^ a->traffic->granted_iv, EVENT_RESERVE);
         if (!reason) {
             if (w->batched == BATCH || w->tx_used + LONGEST > TX_ROOM)
                 flush_out(w);
             reason = seal_into_batch(w, i, p);
         }
-        if (reason == DROP_OUT_SEQUENCE_EXHAUSTED && a)
+        if (reason == DROP_OUT_SEQUENCE_EXHAUSTED)
             e->hooks.event(e, EVENT_EXHAUSTED, a->spi, a->id, 0);
     }
     if (reason) {
-        if (i)
-            i->oerrors += e->oerrors[reason];
+        i->oerrors += e->oerrors[reason];
         count_drop(w, reason, version == 6, 1);
     }
-    return i;
 }
 
-/* A packet or super-packet from the interface's device. Gives the interface as it is then, NULL if it is gone. */
-static interface *outbound_packet(worker *w, interface *i, u8 *packet, u32 length, const vnet_header *vnet)
+/* A packet or super-packet from the interface's device. */
+static void outbound_packet(worker *w, interface *i, u8 *packet, u32 length, const vnet_header *vnet)
 {
     int locked = 0, super = vnet->gso_type != GSO_NONE;
     cutter c;
@@ -201,25 +172,18 @@ static interface *outbound_packet(worker *w, interface *i, u8 *packet, u32 lengt
         w->stats.taken++;
         i->oerrors += w->engine->oerrors[DROP_OUT_MALFORMED];
         count_drop(w, DROP_OUT_MALFORMED, length && packet[0] >> 4 == 6, 1);
-        return i;
+        return;
     }
     if (!super) {
-        i = outbound_one(w, i, &p, &locked);
+        outbound_one(w, i, &p, &locked);
     } else {
         p.head = c.head;
         p.head_length = c.header;
-        while (next_segment(&c, &p.body, &p.body_length)) {
-            if (i) {
-                i = outbound_one(w, i, &p, &locked);
-            } else {
-                w->stats.taken++;
-                count_drop(w, DROP_OUT_NO_INTERFACE, c.version == 6, 1);
-            }
-        }
+        while (next_segment(&c, &p.body, &p.body_length))
+            outbound_one(w, i, &p, &locked);
     }
     if (locked)
         unlock_sa(i->outbound);
-    return i;
 }
 
 /* Sends what is sealed, and asks for an SA if packets missed one. */
@@ -250,7 +214,7 @@ static int drain_tun(worker *w, int index)
         if (i->vnet)
             memcpy(&vnet, w->super, VNET);
         u32 length = (u32)got - skip;
-        i = outbound_packet(w, i, w->super + VNET, length, &vnet);
+        outbound_packet(w, i, w->super + VNET, length, &vnet);
         packets++;
         bytes += length;
     }

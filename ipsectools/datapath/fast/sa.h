@@ -23,10 +23,13 @@ enum { MAX_KEY = 36, MAX_AUTH_KEY = 128 };
 enum { MODE_ANY = 0, MODE_TRANSPORT = 1, MODE_TUNNEL = 2 };
 enum { NEXT_IPV4 = 4, NEXT_IPV6 = 41, NEXT_NONE = 59 };
 
-/* esp/traffic.py's Traffic. What the key engine reserves is in force when it is granted: once it is in the state file.
- * `lock` is held by whoever seals or opens with the SA, and by Python for a moment. */
+/* esp/traffic.py's Traffic: counters at `at`, the window's bitmap in `ring` if that is kept with them. What the key engine
+ * reserves is in force when it is granted: once it is in the state file. `lock` is held by whoever seals or opens with the
+ * SA, and by Python for a moment. */
 typedef struct traffic {
-    u64 sequence, iv, packets, bytes, first_used, received_high;
+    slot *at, *own; /* own: memory to be freed, if the counters are in no page */
+    u8 *ring;
+    u64 ring_length;
     u64 sequence_limit, iv_limit, received_limit;
     u64 granted_sequence, granted_iv, granted_received;
     pthread_mutex_t lock;
@@ -51,6 +54,7 @@ typedef struct sa {
     u8 key[MAX_KEY], auth_key[MAX_AUTH_KEY];
     traffic *traffic;
     u64 asked, ask_at;     /* the limit that was seen last, and the number at which to ask for a higher one */
+    u64 refused, again_at; /* the limit at which packets were refused, and when (ms) to ask once more */
     struct target *target; /* inbound: the interface that its packets belong to */
     u64 generation;        /* tells an SA from another at the same address in memory */
     /* made at the first packet */
@@ -186,7 +190,8 @@ static int sa_prepare(sa *a)
     if (!a->aead && a->auth && a->auth != AUTH_NULL)
         hmac_prepare(a->auth, a->auth_key, (size_t)a->auth_key_length, &a->inner, &a->outer);
     if (!a->outbound && a->window &&
-        replay_start(&a->window_state, a->window, a->esn, (a->flags & FLAG_CYCSEQ) != 0, a->traffic->received_high))
+        replay_start(&a->window_state, a->window, a->esn, (a->flags & FLAG_CYCSEQ) != 0, a->traffic->at,
+                     a->traffic->ring, a->traffic->ring_length))
         return -1;
     a->ready = 1;
     return 0;
@@ -195,7 +200,8 @@ static int sa_prepare(sa *a)
 static void sa_free(sa *a)
 {
     EVP_CIPHER_CTX_free(a->cipher);
-    free(a->window_state.ring);
+    if (a->window_state.own)
+        free(a->window_state.ring);
     OPENSSL_cleanse(a, sizeof *a);
     free(a);
 }
@@ -209,11 +215,11 @@ static __attribute__((noinline)) void scrub_stack(void)
 
 static void sa_used(sa *a, u64 bytes)
 {
-    traffic *t = a->traffic;
-    t->packets++;
-    t->bytes += bytes;
-    if (!t->first_used)
-        t->first_used = (u64)time(NULL);
+    slot *at = a->traffic->at;
+    at->packets++;
+    at->bytes += bytes;
+    if (!at->first_used)
+        at->first_used = (u64)time(NULL);
 }
 
 /* --- out --------------------------------------------------------------------------------------------------------- */
@@ -231,9 +237,9 @@ static inline enum drop sa_may_send(sa *a)
     u64 last = a->esn ? UINT64_MAX : 0xffffffff;
     if (a->blocked)
         return (enum drop)a->blocked;
-    if (t->sequence >= last || (a->counter_iv && t->iv == UINT64_MAX))
+    if (t->at->sequence >= last || (a->counter_iv && t->at->iv == UINT64_MAX))
         return DROP_OUT_SEQUENCE_EXHAUSTED;
-    if (t->sequence >= t->granted_sequence || (a->counter_iv && t->iv >= t->granted_iv))
+    if (t->at->sequence >= t->granted_sequence || (a->counter_iv && t->at->iv >= t->granted_iv))
         return DROP_OUT_SEQUENCE_UNRESERVED;
     return PASSED;
 }
@@ -242,18 +248,18 @@ static inline enum drop sa_may_send(sa *a)
 static enum drop sa_seal(sa *a, random_pool *pool, const u8 *head, u32 head_length, const u8 *body, u32 body_length, u8 next,
                          u8 *esp)
 {
-    traffic *t = a->traffic;
+    slot *at = a->traffic->at;
     u32 inner = head_length + body_length, padded = sa_sealed_length(a, inner) - 8 - (u32)a->iv_length - (u32)a->icv;
     u8 *iv = esp + 8, *text = iv + a->iv_length, *icv = text + padded, *pad = text + inner;
     u32 pad_length = padded - inner - 2, high;
     int moved = 0;
 
-    u64 number = ++t->sequence;
+    u64 number = ++at->sequence;
     high = (u32)(number >> 32);
     put32(esp, a->spi);
     put32(esp + 4, (u32)number);
     if (a->counter_iv) {
-        put64(iv, t->iv++);
+        put64(iv, at->iv++);
     } else if (a->iv_length && random_take(pool, iv, 16)) {
         return DROP_OUT_CRYPTO;
     }
@@ -369,8 +375,7 @@ static enum drop sa_unwrap(sa *a, u8 *esp, u32 length, stats *s, opened *o)
         int updated = replay_update(&a->window_state, get32(esp + 4), t->granted_received);
         if (updated)
             return updated == REPLAY_UNRESERVED ? DROP_IN_WINDOW_UNRESERVED : DROP_IN_LATE_REPLAY;
-        t->sequence++;
-        t->received_high = a->window_state.last;
+        t->at->sequence++;
     }
     s->middle++;
     if (size < 2 || (u32)text[size - 2] + 2 > size)

@@ -53,12 +53,8 @@ static u64 now_ns(void)
 
 static int turn_other(worker *w)
 {
-    if (w->other->active)
-        return 0; /* it waits for numbers, and has us go on meanwhile */
     u64 began = now_ns();
-    w->active = 0; /* nothing of ours is under way now */
     int moved = turn_worker(w->other);
-    w->active = 1;
     w->for_other += now_ns() - began;
     return moved;
 }
@@ -79,10 +75,8 @@ static int serve(worker *w, const struct epoll_event *e)
 static int serve_all(worker *w, const struct epoll_event *ready, int count)
 {
     int moved = 0;
-    w->active = 1;
     for (int n = 0; n < count; n++)
         moved += serve(w, &ready[n]) > 0;
-    w->active = 0;
     return moved;
 }
 

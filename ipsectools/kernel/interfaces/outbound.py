@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.esp.algorithms import ENCRYPTIONS
+from ipsectools.esp.traffic import NO_LIMIT
 from ipsectools.kernel.numeric import unparse
 from ipsectools.pfkey import sockaddr
 from ipsectools.pfkey.constants import IPPROTO_ESP, MODE_TUNNEL
@@ -62,6 +63,7 @@ def _brief(sa: SecurityAssociation) -> dict[str, Any]:
 def _full(engine: KeyEngine, sa: SecurityAssociation) -> dict[str, Any]:
     """What decides whether and how the SA sends; the numbers are the last ones used and the reserved limits.
 
+    `sequence_limit`: null where numbers need not be reserved.
     `shared_key`: what the op SHAREDKEYS says of its key, null if no other SA has it.
     """
     traffic = sa.traffic
@@ -76,7 +78,7 @@ def _full(engine: KeyEngine, sa: SecurityAssociation) -> dict[str, Any]:
         "esn": sa.esn,
         "natt": list(sa.natt) if sa.natt else None,
         "sequence": traffic.sequence,
-        "sequence_limit": traffic.sequence_limit,
+        "sequence_limit": traffic.sequence_limit % NO_LIMIT or None,
         "iv": traffic.iv if counts_iv else None,
         "iv_limit": traffic.iv_limit if counts_iv else None,
         "no_send_reason": sa.no_send_reason,

@@ -1,19 +1,29 @@
-"""Packet counters of SAs in the state file: what is reserved before use, what is saved from time to time.
+"""Packet counters of SAs: what is kept of them, and what is reserved where keeping them exactly is not possible.
 
-Nothing is sent beyond `sequence_limit` and `iv_limit`, nothing accepted beyond `received_limit`; each limit is in the
-state file before it is in force. After an end without warning every SA continues at its limits, after a clean one at
-exactly what it had used.
+While packets move, counters are in the traffic page (`kernel.key.page`), exactly, through every end of the process; a
+start in the same boot goes on with them. The state file has them as of the last second, and exactly after a clean end.
 
-A counter-mode SA gets its first block of IVs when its first packet asks for it: most SAs, the inbound ones for a start,
-never need any, and a new SA is one row. Where the block lies says the ledger.
+Where the page cannot be had (another boot, a damaged file) and the end was not a clean one, nobody knows what was used.
+On a file system in memory nothing remains of the SAs then, as nothing would remain of the state file after the end of
+the machine, for which alone the page was not made. On a disk the end of the machine leaves the state file, so blocks of
+numbers are reserved in it: nothing is sent beyond `sequence_limit`, nothing accepted beyond `received_limit`, each of
+which is in the file before it is in force, and every SA continues at its limits.
 
-An SA that continued at its limits and then did nothing is still uncertain at a clean end: its row is as old as before.
-`UNCERTAIN` keeps it so, for nobody knows what it used before the first end.
+IVs of counter modes are given to SAs in blocks by the ledger, everywhere: SAs with one key share its counter. An SA
+gets its first block when it is to send: most, the inbound ones for a start, never need any, and a new SA is one row.
+
+An SA that continued at its limits and then did nothing is still uncertain at a clean end: its row tells the number that
+it sent last, as it is shown. `UNCERTAIN` keeps it so, for nobody knows what it used before the first end.
 """
 
 from __future__ import annotations
 
-from ipsectools.kernel.key.ledger import Ledger
+import os
+from contextlib import suppress
+
+from ipsectools.errno import ENOSPC, KernelError
+from ipsectools.esp.traffic import COUNTERS, NO_LIMIT
+from ipsectools.kernel.key.ledger import BLOCK, Ledger
 from ipsectools.kernel.key.shared_keys import SharedKeys
 from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, UNCERTAIN, fill_traffic, limits_of, traffic_row
 from ipsectools.kernel.key.validate import COUNTER_MODE
@@ -24,29 +34,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
-    from ipsectools.kernel.key.sad import SecurityAssociation
+    from ipsectools.esp.traffic import Place
+    from ipsectools.kernel.key.page import Page
+    from ipsectools.kernel.key.sad import Sad, SecurityAssociation
     from ipsectools.kernel.store import Store
 
-RECEIVE_BLOCK = 64
-RECEIVE_BLOCK_QUIET = 8
-RECEIVE_BLOCK_MAX = 1 << 16
+RECEIVE_BLOCK = 1024
+RECEIVE_BLOCK_MAX = 1 << 20
 SAVED_PER_TICK = 1000
 """Rows a timer writes at most for plain statistics; the rest has its turn later."""
 
 LAST_SEQUENCE, LAST_ESN = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
-_CLEAN = "clean"
+_CLEAN, _PAGE, _EXACT = "clean", "traffic_page", "traffic_exact"
 _FRESH = (FIRST_BLOCK, 0)
 _OLD_ESP = "ESP as of RFC 1827 (flag OLD) is not supported"
 
 
 class Counters:
-    """Reservations and saved traffic of all SAs."""
+    """Kept and reserved counters of all SAs. `notices`: what the administrator has to know of the start."""
 
     def __init__(self, store: Store, make_ledger: Callable[[Store], Ledger] = Ledger) -> None:
         self._store = store
         self.ledger = make_ledger(store)
         self.shared_keys = SharedKeys()
+        self.reserves = True
+        """Whether the end of the machine would leave the state file."""
+        self.notices: list[str] = []
+        self._lost: list[SecurityAssociation] = []
+        self._page: Page | None = None
+        self._page_continues = False
+        self._was_exact = False
         self._started = False
         self._clean = True
         self._moves_traffic = True
@@ -68,11 +86,43 @@ class Counters:
         self._moves_traffic = moves_traffic
         self._clean = bool(meta.get(_CLEAN, 1))
         self._was_uncertain = frozenset(row[0] for row in self._store.rows(UNCERTAIN))
-        if moves_traffic and self._clean:
-            self._set_clean(False)
+        if moves_traffic:
+            self._was_exact = bool(meta.get(_EXACT, 0))
+            self._open_page(meta)
+            if self._clean:
+                self._set_clean(False)
 
     def _set_clean(self, clean: bool) -> None:
         self._store.put(META, (_CLEAN, int(clean)))
+
+    def _open_page(self, meta: Mapping[str, Any]) -> None:
+        path = self._store.path
+        if path is None:
+            return
+        from ipsectools.kernel.key import page as pages
+
+        directory = os.path.dirname(path) or "."
+        file = os.path.join(directory, pages.FILE)
+        id = meta.get(_PAGE)
+        try:
+            if not isinstance(id, bytes):
+                raise ValueError("of another state file")
+            self._page = pages.open_page(file, id)
+            self._page_continues = True
+        except ValueError as error:
+            if isinstance(id, bytes) and not self._clean:
+                self.notices.append(f"{file} is {error}: nobody knows which numbers were used last")
+            id = os.urandom(16)
+            try:
+                self._page = pages.make_page(file, id)
+                self._store.put(META, (_PAGE, id))
+            except OSError as problem:
+                self.notices.append(f"{file}: {problem.strerror}: numbers are reserved in blocks")
+        self.reserves = self._page is None or not pages.is_in_memory(directory)
+        if self._was_exact == self.reserves:
+            self._store.put(META, (_EXACT, int(not self.reserves)))
+
+    # the SAs' coming and going
 
     def restore(self, sa: SecurityAssociation, row: tuple[Any, ...] | None) -> None:
         """Sets the counters of an SA that comes from the state file (`row`: its traffic, None if it has not moved)."""
@@ -83,25 +133,87 @@ class Counters:
             sa.saved_packets = traffic.packets
             if self._ivs_void and traffic.iv_limit:
                 traffic.iv = traffic.iv_limit = 0
-                self._store.put(TRAFFIC, traffic_row(sa))
-        else:
-            traffic.sequence_limit = FIRST_BLOCK
+                self._store.put(TRAFFIC, row[:-2] + traffic_row(sa)[-2:])
+        known = self._restore_from_page(sa)
         self._enter(sa)
-        self._hold_key(sa)
-        if sa.alive and (not self._clean or sa.id in self._was_uncertain):
+        if not known:
+            never_moved = self._page_continues and known is None and row is None
+            known = never_moved or (self._clean and sa.id not in self._was_uncertain)
+        if not known and sa.usable and self._was_exact and not traffic.sequence_limit:
+            self._lost.append(sa)
+            return
+        if not known and sa.alive:
+            if row is None:
+                traffic.sequence_limit = FIRST_BLOCK
+                traffic.received_limit = RECEIVE_BLOCK
             self._continue_at_limits(sa)
+        self._hold_key(sa)
+        if self._moves_traffic and sa.usable:
+            self._set_limits(sa, row is not None)
+
+    def _restore_from_page(self, sa: SecurityAssociation) -> bool | None:
+        """True if the SA goes on with what the page has, False if that was damaged, None if it has nothing."""
+        slot = self._page.slots.get(sa.id) if self._page is not None else None
+        if slot is None or self._page is None:
+            return None
+        found = self._page.counters(slot, sa.id, sa.stamp, sa.spi, sa.ring_length)
+        if found is None:
+            return False
+        traffic = sa.traffic
+        given = traffic.iv  # where its last block began, if it had not used any of that yet
+        for name, value in zip(COUNTERS, found, strict=True):
+            setattr(traffic, name, value)
+        traffic.iv = max(traffic.iv, given)
+        sa.slot = slot
+        return True
+
+    def settle(self, sad: Sad) -> list[SecurityAssociation]:
+        """All SAs are restored: forgets what the page has of others. Gives those of which nobody knows what they have
+        used: they must not be used again, so the caller removes them."""
+        if self._page is not None and self._page.slots:
+            self._page.settle({sa.id for sa in sad.by_spi.values()})
+        lost, self._lost = self._lost, []
+        if lost:
+            self.notices.append(f"security associations that had to be removed for that: {len(lost)}")
+        return lost
+
+    def _set_limits(self, sa: SecurityAssociation, moved: bool) -> None:
+        """The SA may send and receive from now on: there is a place for its counters, if it has any, and room."""
+        traffic = sa.traffic
+        if moved and self._page is not None and not sa.slot:
+            with suppress(KernelError):  # the data path tries again, and does not use the SA until it has one
+                self.place(sa)
+        if not self.reserves or (not moved and sa.id not in self._uncertain):
+            self._set_first_limits(sa)
+        elif traffic.sequence_limit - traffic.sequence < FIRST_BLOCK // 2 or (
+            sa.window and traffic.received_limit - traffic.received_high < RECEIVE_BLOCK // 2
+        ):
+            self._reserve_first(sa)
+
+    def _set_first_limits(self, sa: SecurityAssociation) -> None:
+        """What may be used before anything is written."""
+        traffic = sa.traffic
+        traffic.sequence_limit = FIRST_BLOCK if self.reserves else NO_LIMIT
+        traffic.received_limit = (RECEIVE_BLOCK if sa.window else 0) if self.reserves else NO_LIMIT
+
+    def _reserve_first(self, sa: SecurityAssociation) -> None:
+        """A block each way; the row goes on to tell the last number that is known to be used."""
+        traffic = sa.traffic
+        traffic.sequence_limit = max(traffic.sequence_limit, min(traffic.sequence + FIRST_BLOCK, LAST_ESN - 1))
+        if sa.window:
+            traffic.received_limit = max(traffic.received_limit, self._last_received(sa, RECEIVE_BLOCK))
+        self._write(sa)
 
     def _continue_at_limits(self, sa: SecurityAssociation) -> None:
         """Nobody knows how much of what was reserved has been used."""
         traffic = sa.traffic
         self._uncertain[sa.id] = sa
         saved = traffic.sequence
-        if traffic.received_limit:  # an inbound SA: its sequence only counts what it accepted
-            traffic.received_high = traffic.received_limit
-        else:
-            traffic.sequence = max(saved, traffic.sequence_limit)
+        traffic.sequence = max(saved, traffic.sequence_limit)
+        if sa.window:
+            traffic.received_high = max(traffic.received_high, traffic.received_limit)
         traffic.iv = traffic.iv_limit
-        sa.resumed = (traffic.sequence, saved) if saved else _FRESH
+        sa.resumed = (traffic.sequence, saved) if saved or traffic.sequence != FIRST_BLOCK else _FRESH
 
     def keep(self, sa: SecurityAssociation, row: tuple[Any, ...] | None) -> None:
         """After a rollback: an SA's counters stay as the data path left them, its limits are what was committed."""
@@ -111,16 +223,17 @@ class Counters:
         sa.saved_packets = row[3] if row is not None else 0
         if sa.resumed is not None:  # the row that made it certain may be among what was undone
             self._uncertain[sa.id] = sa
-        if row is None:
-            traffic.sequence_limit, traffic.iv_limit, traffic.received_limit = FIRST_BLOCK, 0, 0
+        sequence_limit, received_limit, traffic.iv_limit = limits_of(row) if row is not None else (0, 0, 0)
+        if self.reserves and row is not None:
+            traffic.sequence_limit, traffic.received_limit = sequence_limit, received_limit
         else:
-            traffic.sequence_limit, traffic.received_limit, traffic.iv_limit = limits_of(row)
+            self._set_first_limits(sa)
         self._enter(sa)
         self._hold_key(sa)
 
     def start(self, sa: SecurityAssociation) -> None:
         """An SA has become mature."""
-        sa.traffic.sequence_limit = FIRST_BLOCK
+        self._set_first_limits(sa)
         self._enter(sa)
 
     def _enter(self, sa: SecurityAssociation) -> None:
@@ -156,16 +269,43 @@ class Counters:
             self.ledger.release(sa.ledger_key)
             sa.ledger_key = b""
 
+    # the page
+
+    def place(self, sa: SecurityAssociation) -> Place | None:
+        """Where the data path has to count for the SA, before it uses it; None if nothing is kept exactly. Raises
+        KernelError if there is no room for it."""
+        if self._page is None:
+            return None
+        if not sa.slot:
+            traffic = sa.traffic
+            high = traffic.received_high
+            values = (traffic.sequence, traffic.iv, high, high, high, traffic.packets, traffic.bytes)
+            try:
+                counters = (*values, traffic.first_used)
+                sa.slot = self._page.take(sa.id, sa.stamp, sa.spi, sa.ring_length, counters)
+            except OSError:
+                raise KernelError(ENOSPC) from None
+        return self._page.place(sa.slot)
+
+    def leave(self, sa: SecurityAssociation) -> None:
+        """The data path does not count for the SA any more, which is gone from the state file."""
+        if sa.slot and self._page is not None:
+            self._page.release(sa.slot)
+            sa.slot = 0
+
+    # blocks
+
     def reserve(self, sa: SecurityAssociation) -> None:
-        """Extends what may be sent with the SA by a block of sequence numbers and, if it counts IVs, of IVs.
+        """Extends what may be sent with the SA by a block of IVs, if it counts them, and of sequence numbers.
 
         In force for the data path at once, so the caller commits before it sends. If another SA with the same key took
-        the IVs behind ours, the next block is given only when ours is used up.
+        the IVs behind ours, the next block is given only when ours is used up. Raises KernelError.
         """
         traffic = sa.traffic
-        if traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
+        self.place(sa)
+        if self.reserves and traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
             traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
-        if sa.encrypt in COUNTER_MODE and traffic.iv_limit - traffic.iv <= FIRST_BLOCK // 2:
+        if sa.encrypt in COUNTER_MODE and traffic.iv_limit - traffic.iv <= BLOCK // 2:
             sa.no_send_reason = sa.no_send_reason or self.ledger.unreadable
             if not sa.no_send_reason:
                 self._reserve_ivs(sa)
@@ -184,35 +324,43 @@ class Counters:
     def reserve_received(self, sa: SecurityAssociation, high: int, now: float) -> None:
         """Lets the data path accept sequence numbers up to and somewhat beyond `high`, once the caller has committed.
 
-        The block grows while it runs out within a second and shrinks when it lasts: what an end without warning costs
-        is at most the packets of about a second.
+        The block grows while half of it runs out within two seconds and shrinks when it lasts: what the end of the
+        machine costs is about the packets of some seconds.
         """
+        if not self.reserves:
+            return
         passed = now - sa.received_at
         block = sa.receive_block or RECEIVE_BLOCK
-        if sa.received_at and 0 <= passed < 1:
-            block = min(block * 2, RECEIVE_BLOCK_MAX)
+        if sa.received_at and 0 <= passed < 2:
+            block = min(block * 4, RECEIVE_BLOCK_MAX)
         elif passed > 60:
             block = RECEIVE_BLOCK
         sa.receive_block = block
         sa.received_at = now
-        # Not beyond the last number: a window that continued there would take all numbers for those of a second round.
-        limit = min(high + block, LAST_ESN if sa.esn else LAST_SEQUENCE)
-        sa.traffic.received_limit = max(sa.traffic.received_limit, limit)
+        sa.traffic.received_limit = max(sa.traffic.received_limit, self._last_received(sa, block, high))
         self._write(sa)
+
+    @staticmethod
+    def _last_received(sa: SecurityAssociation, block: int, high: int = 0) -> int:
+        # Not beyond the last number: a window that continued there would take all numbers for those of a second round.
+        return min(max(high, sa.traffic.received_high) + block, LAST_ESN if sa.esn else LAST_SEQUENCE)
 
     def lower_received(self, sa: SecurityAssociation, limit: int) -> None:
         """Gives back what is reserved beyond `limit`, above which the data path must not accept any more."""
-        if limit < sa.traffic.received_limit:
+        if self.reserves and limit < sa.traffic.received_limit:
             sa.traffic.received_limit = limit
             # The next block is of that size too: one stray packet must not reserve what a flood needed.
-            sa.receive_block = max(RECEIVE_BLOCK_QUIET, limit - sa.traffic.received_high)
+            sa.receive_block = max(RECEIVE_BLOCK, limit - sa.traffic.received_high)
             self._write(sa)
+
+    # rows
 
     def _write(self, sa: SecurityAssociation) -> None:
         self._store.put(TRAFFIC, traffic_row(sa))
         sa.traffic_row = True
         sa.saved_packets = sa.traffic.packets
-        self._uncertain.pop(sa.id, None)
+        if sa.shown_sequence == sa.traffic.sequence:
+            self._uncertain.pop(sa.id, None)
 
     def save(self, moved: Iterable[SecurityAssociation], most: int | None = SAVED_PER_TICK) -> None:
         """Writes the counters of these SAs, `most` of them at the most."""

@@ -162,6 +162,8 @@ class KeyEngine:
             sad.link(sa)
             serial = max(serial, id, sa.order // ORDER_STEP)
         sad.serial = serial
+        for sa in self.counters.settle(sad):
+            self.remove_sa(sa)
         for id in traffic:  # of no SA: the next one with that id must not begin with these counters
             self.store.delete(TRAFFIC, id)
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ipsectools.kernel.store import Store
 
-BLOCK = 65536
-"""IV counter values reserved at a time."""
+BLOCK = 1 << 32
+"""IV counter values given to an SA at a time: as many as an SA has sequence numbers, unless they are extended."""
 
 LIMIT = 100_000
 """Keys without an SA that the ledger remembers."""

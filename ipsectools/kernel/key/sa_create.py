@@ -79,7 +79,7 @@ def getspi(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> 
     if spi <= _RESERVED_SPI_MAX and protocol in (IPPROTO_ESP, IPPROTO_AH):
         raise Refused(EINVAL)
     head = engine.head_for(*index)
-    sa = SecurityAssociation(engine.sad.next_serial(), spi, head)
+    sa = engine.sad.make_sa(spi, head)
     sa.order = sa.id * ORDER_STEP
     sa.created, sa.seq, sa.pid = now, message.seq, message.pid
     engine.sad.link(sa)
@@ -131,7 +131,7 @@ def add(engine: KeyEngine, socket: KeySocket, message: Message, now: int) -> Non
     known_head = head is not None
     if head is None:
         head = sad.make_head(*index)
-    sa = SecurityAssociation(sad.next_serial(), spi, head)
+    sa = sad.make_sa(spi, head)
     validate.set_values(sa, found, head.mode, tcpmd5=engine.tcpmd5)
     if not known_head:
         engine.enter_head(head)

@@ -7,6 +7,8 @@ two others; they are also what the state file keeps.
 
 from __future__ import annotations
 
+from os import urandom
+
 from ipsectools.esp.traffic import Traffic
 from ipsectools.pfkey import sockaddr as sockaddrs
 from ipsectools.pfkey.constants import (
@@ -33,8 +35,9 @@ class SecurityAssociation:
 
     `spi` is a number, `window` the replay window in bytes of bitmap (8 packets each), `hard`/`soft` are (allocations,
     bytes, addtime, usetime) or None, `natt` the UDP ports (sport, dport) or None, `oai`/`oar` socket addresses or
-    empty. Keys are whole PF_KEY extensions (`auth_key`, `encryption_key` give the bytes). `order` is the place in its
-    list, `deadline` the second at which a timer has to look at it. `resumed` is None, or the number at which its
+    empty. `stamp` is a random number that tells it from all SAs that had its id before, `slot` its place in the traffic
+    page (0: none). Keys are whole PF_KEY extensions (`auth_key`, `encryption_key` give the bytes). `order` is the place
+    in its list, `deadline` the second at which a timer has to look at it. `resumed` is None, or the number at which its
     sequence went on after an end without warning and the last one saved before. `no_send_reason` says why nothing may
     be sent with it (empty: sending is fine).
     """
@@ -64,8 +67,10 @@ class SecurityAssociation:
         "resumed",
         "saved_packets",
         "seq",
+        "slot",
         "soft",
         "spi",
+        "stamp",
         "state",
         "traffic",
         "traffic_row",
@@ -78,6 +83,8 @@ class SecurityAssociation:
         self.head = head
         self.order = 0
         self.state = SASTATE_LARVAL
+        self.stamp = 0
+        self.slot = 0
         self.created = 0
         self.seq = 0
         self.pid = 0
@@ -162,6 +169,13 @@ class SecurityAssociation:
     @property
     def window_packets(self) -> int:
         return self.window * 8
+
+    @property
+    def ring_length(self) -> int:
+        """Bytes of the replay window's bitmap, 0 without a window."""
+        from ipsectools.esp.replay import ring_length
+
+        return ring_length(self.window * 8) if self.window else 0
 
     @property
     def esn(self) -> bool:
@@ -296,6 +310,12 @@ class Sad:
     def make_head(self, protocol: int, mode: int, reqid: int, src: bytes, dst: bytes) -> SaHead:
         """A new head that is not yet in the SAD."""
         return SaHead(self.next_serial(), protocol, mode, reqid, src, dst)
+
+    def make_sa(self, spi: int, head: SaHead) -> SecurityAssociation:
+        """A larval SA, not linked yet."""
+        sa = SecurityAssociation(self.next_serial(), spi, head)
+        sa.stamp = int.from_bytes(urandom(7), "big") | 1
+        return sa
 
     def add_head(self, head: SaHead) -> None:
         """Enters a head; it has to be newer than all others."""

@@ -1,13 +1,14 @@
 """What the key engine keeps in the state file, and how its objects become rows and come back.
 
-An SA without a row in `sa_traffic` has not moved: its counters are 0 and the first block of sequence numbers is
-reserved (`FIRST_BLOCK`).
+An SA without a row in `sa_traffic` has not moved in any second before the last: where blocks are reserved, the first
+of sequence numbers is (`FIRST_BLOCK`). A limit of 0 there: nothing is reserved.
 """
 
 from __future__ import annotations
 
 from struct import Struct
 
+from ipsectools.esp.traffic import NO_LIMIT
 from ipsectools.kernel.key.sad import SaHead, SecurityAssociation
 from ipsectools.kernel.key.spd import Policy
 from ipsectools.kernel.store import Table
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from ipsectools.kernel.store import Value
 
 FIRST_BLOCK = 65536
-"""Sequence numbers that may be used before anything more is written (and as many each time they run out)."""
+"""Sequence numbers that may be used before anything more is written (and as many each time they run out), where blocks
+are reserved."""
 
 META = Table("key_meta", "name TEXT", "value ANY")
 HEADS = Table("sa_head", "id INTEGER", "protocol INTEGER", "mode INTEGER", "reqid INTEGER", "src BLOB", "dst BLOB")
@@ -43,6 +45,7 @@ SAS = Table(
     "key_auth BLOB",
     "key_encrypt BLOB",
     "natt BLOB",
+    "stamp INTEGER",
     secret=True,
 )
 TRAFFIC = Table(
@@ -135,13 +138,14 @@ def sa_row(sa: SecurityAssociation) -> tuple[Value, ...]:
         sa.key_auth,
         sa.key_encrypt,
         natt,
+        sa.stamp,
     )
 
 
 def fill_sa(sa: SecurityAssociation, row: tuple[Any, ...]) -> None:
     """Sets everything but id, SPI, head and traffic from a row."""
     (_, _, _, sa.order, sa.state, sa.created, sa.seq, sa.pid, sa.flags, sa.auth, sa.encrypt, sa.window) = row[:12]
-    _, hard, soft, sa.key_auth, sa.key_encrypt, natt = row[11:]
+    _, hard, soft, sa.key_auth, sa.key_encrypt, natt, sa.stamp = row[11:]
     sa.hard = None if hard is None else _LIMITS.unpack(hard)
     sa.soft = None if soft is None else _LIMITS.unpack(soft)
     if natt is None:
@@ -156,13 +160,13 @@ def traffic_row(sa: SecurityAssociation) -> tuple[Value, ...]:
     traffic = sa.traffic
     return (
         sa.id,
-        u64(traffic.sequence),
-        u64(traffic.sequence_limit),
+        u64(sa.shown_sequence),
+        u64(traffic.sequence_limit % NO_LIMIT),
         traffic.packets,
         traffic.bytes,
         traffic.first_used,
         u64(traffic.received_high),
-        u64(traffic.received_limit),
+        u64(traffic.received_limit % NO_LIMIT),
         u64(traffic.iv),
         u64(traffic.iv_limit),
     )

@@ -1,0 +1,312 @@
+"""The traffic page: what each SA has sent and seen, in a file that the data path writes as memory.
+
+Each SA has a slot in the file `traffic` of the state directory: its counters (`esp.traffic.COUNTERS`), who it is, and
+the bitmap of its replay window. The file is mapped shared, and the data path writes a number there before the packet
+that has it leaves or is delivered. What was written is the kernel's, so it survives every end of the process; it does
+not survive the end of the machine, for nothing waits for a disk. So a page is good for the boot and the file (device
+and inode) that it was made in: of any other, as of one that is damaged, nothing is believed.
+
+The file grows by chunks, which are mapped one by one and never move or shrink; a block of it takes room when it is
+first used, and is asked for then, because a write to mapped memory that finds the disk full ends the process.
+
+Layout, all in the machine's byte order: a header (`_HEADER`) with room behind it, then chunks. A chunk begins with
+`_CHUNK`; it holds pieces of one size, slots or bitmaps. A slot is `_SLOT`: counters, stamp (0: the slot is free), id,
+SPI and check word, place of the bitmap (offset in the file, 0: in the slot itself; its lowest 6 bits are the binary
+logarithm of its length, 0: none), and a small bitmap. `datapath/fast/sa.h` has the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from mmap import MAP_SHARED, mmap
+from struct import Struct
+from zlib import crc32
+
+from ipsectools.kernel.errors import StateError, check_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from ipsectools.esp.traffic import Place
+
+FILE = "traffic"
+LARGEST_RING = 1 << 16
+"""Bytes of a bitmap that is kept. Of a larger window (of half a million packets) only the edge is."""
+
+_MAGIC = b"IPsecTRF"
+_VERSION = 1
+_HEADER = Struct("=8sIQQ16s16sI")  # magic, version, device and inode of the file, id of the page, boot id, check word
+_CHUNK = Struct("=4sIQQI")  # magic, size of its pieces, offset, length, check word
+_CHUNK_MAGIC = b"PAGE"
+_SLOT = Struct("=8QQQIIQ32s")
+_IDENTITY = Struct("=QQIQ")
+_STAMP = Struct("=Q")
+_WORD = Struct("=I")
+_SLOT_SIZE = _SLOT.size  # 128
+_STAMP_AT, _RING_AT = 64, 96
+_INLINE = 32
+_SMALLEST_RING = 64
+_UNIT = 1 << 16  # chunks begin and end at its multiples, as mappings must on machines with large pages
+_BLOCK = 4096
+_IN_MEMORY = frozenset((0x01021994, 0x858458F6))
+"""statfs(2) types of tmpfs and ramfs."""
+
+
+class Page:
+    """The file, open and mapped. `slots` are the slots in use when it was opened, by SA id; empty if it is new."""
+
+    def __init__(self, path: str, id: bytes, fd: int) -> None:
+        self.path = path
+        self.id = id
+        self.slots: dict[int, int] = {}
+        self._fd = fd
+        self._size = _UNIT
+        self._chunks: dict[int, _Chunk] = {}
+        self._last: dict[int, _Chunk] = {}  # by size of pieces: the one with room
+        self._free: dict[int, list[int]] = {}
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+    # slots
+
+    def take(self, id: int, stamp: int, spi: int, ring: int, counters: tuple[int, ...]) -> int:
+        """A slot for an SA with a bitmap of `ring` bytes (0: none) and these counters. Raises OSError (ENOSPC)."""
+        where = 0
+        if 0 < ring <= LARGEST_RING:
+            where = ring.bit_length() - 1
+            if ring > _INLINE:
+                size = max(ring, _SMALLEST_RING)
+                where |= self._piece(size)
+                self._clear(where & ~63, size)
+        slot = self._piece(_SLOT_SIZE)
+        chunk = self._chunks[slot // _UNIT]
+        at = slot - chunk.offset
+        check = self._check(stamp, id, spi, where)
+        _SLOT.pack_into(chunk.memory, at, *counters, 0, id, spi, check, where, b"")
+        _STAMP.pack_into(chunk.memory, at + _STAMP_AT, stamp)
+        return slot
+
+    def release(self, slot: int) -> None:
+        """The SA is gone, and nobody writes to the slot any more."""
+        chunk = self._chunks[slot // _UNIT]
+        at = slot - chunk.offset
+        where = _SLOT.unpack_from(chunk.memory, at)[12]
+        _STAMP.pack_into(chunk.memory, at + _STAMP_AT, 0)
+        self._free.setdefault(_SLOT_SIZE, []).append(slot)
+        if where & ~63:
+            self._free.setdefault(max(1 << (where & 63), _SMALLEST_RING), []).append(where & ~63)
+
+    def settle(self, known: Container[int]) -> None:
+        """Everything that was to be found in `slots` has been: those of SAs that are not `known` are free."""
+        for id, slot in self.slots.items():
+            if id not in known and self._is_sound(slot):
+                self.release(slot)
+        self.slots = {}
+
+    def _is_sound(self, slot: int) -> bool:
+        chunk = self._chunks[slot // _UNIT]
+        *_, stamp, id, spi, check, where, _ = _SLOT.unpack_from(chunk.memory, slot - chunk.offset)
+        return bool(check == self._check(stamp, id, spi, where))
+
+    def counters(self, slot: int, id: int, stamp: int, spi: int, ring: int) -> tuple[int, ...] | None:
+        """The counters in a slot; None unless it is sound and of this SA."""
+        chunk = self._chunks[slot // _UNIT]
+        found = _SLOT.unpack_from(chunk.memory, slot - chunk.offset)
+        if found[8:11] != (stamp, id, spi) or found[11] != self._check(stamp, id, spi, found[12]):
+            return None
+        where = found[12]
+        if (1 << (where & 63) if where else 0) != (ring if ring <= LARGEST_RING else 0):
+            return None
+        if where & ~63 and (where & ~63) // _UNIT not in self._chunks:
+            return None
+        high, floor = found[2], found[4]
+        if where and high > floor:  # then its bit is set, but in a bitmap that was lost
+            address, length = self._ring(slot, where)
+            byte = ctypes.c_ubyte.from_address(address + (high >> 3) % length).value
+            if not byte & 1 << (high & 7):
+                return None
+        return found[:8]
+
+    def place(self, slot: int) -> Place:
+        """Where the data path finds a slot and its bitmap: address, address and length, and what keeps them there."""
+        chunk = self._chunks[slot // _UNIT]
+        at = slot - chunk.offset
+        where = _SLOT.unpack_from(chunk.memory, at)[12]
+        return chunk.address + at, *(self._ring(slot, where) if where else (0, 0)), self
+
+    def _ring(self, slot: int, where: int) -> tuple[int, int]:
+        offset = where & ~63 or slot + _RING_AT
+        chunk = self._chunks[offset // _UNIT]
+        return chunk.address + offset - chunk.offset, 1 << (where & 63)
+
+    def _check(self, stamp: int, id: int, spi: int, where: int) -> int:
+        return crc32(_IDENTITY.pack(stamp, id, spi, where), crc32(self.id))
+
+    # room
+
+    def _piece(self, size: int) -> int:
+        """The offset of a piece of this size that nobody has. Its memory holds anything."""
+        free = self._free.get(size)
+        if free:
+            return free.pop()
+        chunk = self._last.get(size)
+        if chunk is None or chunk.next + size > chunk.offset + chunk.length:
+            chunk = self._last[size] = self._grow(size)
+        piece = chunk.next
+        end = piece + size
+        if end > chunk.ready:
+            start = chunk.ready // _BLOCK * _BLOCK
+            reserved = -(-end // _BLOCK) * _BLOCK
+            os.posix_fallocate(self._fd, start, reserved - start)
+            chunk.ready = reserved
+        chunk.next = end
+        return piece
+
+    def _grow(self, size: int) -> _Chunk:
+        offset = self._size
+        length = -(-(size + _BLOCK) // _UNIT) * _UNIT
+        os.posix_fallocate(self._fd, offset, _BLOCK)
+        os.truncate(self._fd, offset + length)
+        head = (_CHUNK_MAGIC, size, offset, length)
+        os.pwrite(self._fd, _CHUNK.pack(*head, crc32(_CHUNK.pack(*head, 0), crc32(self.id))), offset)
+        return self._map(size, offset, length)
+
+    def _map(self, size: int, offset: int, length: int) -> _Chunk:
+        chunk = _Chunk(mmap(self._fd, length, MAP_SHARED, offset=offset), size, offset, length)
+        self._size = offset + length
+        self._chunks[offset // _UNIT] = chunk
+        return chunk
+
+    def _clear(self, offset: int, length: int) -> None:
+        chunk = self._chunks[offset // _UNIT]
+        at = offset - chunk.offset
+        chunk.memory[at : at + length] = bytes(length)
+
+    # an earlier life
+
+    def read(self) -> None:
+        """Finds the slots in use. Raises ValueError if the file is not what was written."""
+        size = os.fstat(self._fd).st_size
+        used: dict[int, list[int]] = {}
+        while self._size < size:
+            offset = self._size
+            head = os.pread(self._fd, _CHUNK.size, offset)
+            if not any(head):
+                break  # the process ended while the file grew
+            if len(head) < _CHUNK.size:
+                raise ValueError("cut off")
+            magic, piece, start, length, check = _CHUNK.unpack(head)
+            if (
+                magic != _CHUNK_MAGIC
+                or start != offset
+                or check != crc32(_CHUNK.pack(magic, piece, start, length, 0), crc32(self.id))
+            ):
+                raise ValueError("a damaged chunk")
+            if offset + length > size:
+                raise ValueError("cut off")
+            self._map(piece, offset, length)
+            if piece == _SLOT_SIZE:
+                self._read_slots(offset, length, used)
+        os.truncate(self._fd, self._size)
+        for chunk in self._chunks.values():
+            self._last[chunk.size] = chunk
+        for chunk in self._chunks.values():
+            self._find_room(chunk, {piece for piece in used.get(chunk.offset, ()) if chunk.holds(piece)})
+
+    def _read_slots(self, offset: int, length: int, used: dict[int, list[int]]) -> None:
+        # Read, not looked at in memory: a block of mapped memory that is looked at takes room.
+        taken = used.setdefault(offset, [])
+        for at, found in enumerate(_SLOT.iter_unpack(os.pread(self._fd, length, offset))):
+            if at and found[8]:
+                where = found[12]
+                slot = offset + at * _SLOT_SIZE
+                self.slots[found[9]] = slot
+                taken.append(slot)
+                if where & ~63:
+                    used.setdefault((where & ~63) // _UNIT * _UNIT, []).append(where & ~63)
+
+    def _find_room(self, chunk: _Chunk, pieces: set[int]) -> None:
+        """What is free between the pieces in use, and behind them."""
+        first = chunk.next
+        if self._last[chunk.size] is chunk:
+            chunk.next = max(pieces, default=first - chunk.size) + chunk.size
+        else:  # it was filled once
+            chunk.next = chunk.offset + chunk.length - (chunk.length + chunk.offset - first) % chunk.size
+        if len(pieces) != (chunk.next - first) // chunk.size:
+            free = self._free.setdefault(chunk.size, [])
+            free += [piece for piece in range(first, chunk.next, chunk.size) if piece not in pieces]
+
+
+class _Chunk:
+    __slots__ = ("address", "length", "memory", "next", "offset", "ready", "size")
+
+    def __init__(self, memory: mmap, size: int, offset: int, length: int) -> None:
+        self.memory = memory
+        self.size = size
+        self.offset = offset
+        self.length = length
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.next = offset + min(size, _BLOCK)  # a bitmap lies within one block, or begins with one
+        self.ready = offset + _BLOCK
+
+    def holds(self, piece: int) -> bool:
+        first = self.offset + min(self.size, _BLOCK)
+        return piece >= first and (piece - first) % self.size == 0 and piece + self.size <= self.offset + self.length
+
+
+def is_in_memory(directory: str) -> bool:
+    """Whether what is in this directory ends with the machine, so that nothing there has to be safe from that."""
+    room = ctypes.create_string_buffer(256)  # struct statfs, which begins with the type, a long
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.statfs(os.fsencode(directory), room) == 0 and ctypes.c_long.from_buffer(room).value in _IN_MEMORY
+
+
+def boot_id() -> bytes:
+    """Names this boot of the machine: 16 bytes."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return bytes.fromhex(file.read().strip().replace("-", ""))
+
+
+def open_page(path: str, id: bytes) -> Page:
+    """The page of that id, as this boot's processes left it. Raises ValueError, the text saying why there is none."""
+    try:
+        check_file(path)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        page = Page(path, id, fd)
+        info, boot = os.fstat(fd), boot_id()
+        head = os.pread(fd, _HEADER.size, 0)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    except StateError as error:
+        raise ValueError(str(error)) from None
+    if len(head) < _HEADER.size or head[-4:] != _WORD.pack(crc32(head[:-4])):
+        raise ValueError("damaged")
+    magic, version, device, inode, found_id, found_boot, _ = _HEADER.unpack(head)
+    if (magic, version) != (_MAGIC, _VERSION):
+        raise ValueError("of another kind")
+    if found_boot != boot:
+        raise ValueError("of another boot")
+    if (device, inode) != (info.st_dev, info.st_ino):
+        raise ValueError("a copy")
+    if found_id != id:
+        raise ValueError("of another state file")
+    page.read()
+    return page
+
+
+def make_page(path: str, id: bytes) -> Page:
+    """A new page in place of whatever is there. Raises OSError where there can be none."""
+    if os.path.lexists(path):
+        os.unlink(path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    page = Page(path, id, fd)
+    os.posix_fallocate(fd, 0, _BLOCK)
+    os.truncate(fd, _UNIT)
+    mmap(fd, _BLOCK, MAP_SHARED).close()  # not every file system can
+    info = os.fstat(fd)
+    head = _HEADER.pack(_MAGIC, _VERSION, info.st_dev, info.st_ino, id, boot_id(), 0)[:-4]
+    os.pwrite(fd, head + _WORD.pack(crc32(head)), 0)
+    return page
