@@ -175,6 +175,17 @@ def moves_packets(directory: str) -> bool:
         return False
 
 
+def moving_interfaces(directory: str) -> list[str]:
+    """The names of those interfaces; none if they cannot be told, as of an older release's."""
+    from ipsectools.kernel.store import peek
+
+    try:
+        found = peek(f"{directory}/{STATE_FILE}", "SELECT group_concat(name, '/') FROM interface WHERE moves_packets")
+    except StateError:
+        return []
+    return str(found[0]).split("/") if found is not None and found[0] is not None else []
+
+
 def is_served_by_root() -> bool:
     """Whether root's ipsecd serves this network namespace, which everybody may know: unix(7) sockets have names."""
     try:

@@ -348,3 +348,61 @@ def test_a_simulated_state_of_before_is_kept_and_not_taken_for_a_real_one() -> N
     assert re.fullmatch(r"note    (/run/ipsectools/\S+) holds a simulated host; .*", doctor)
     reason = r"ifconfig: /run/ipsectools/\S+: the state of a simulated host, which IPSECTOOLS_HOST=simulated opens\n"
     assert re.fullmatch(reason, errors), errors
+
+
+def test_an_ordinary_user_sees_of_roots_tunnels_what_linux_knows() -> None:
+    """Device, addresses, that ipsecd runs; what is root's to see is refused and not made up."""
+    script = """
+        exec 2>&1
+        ifconfig lo0 up
+        ifconfig ipsec0 create reqid 100
+        ifconfig ipsec0 inet tunnel 127.0.0.1 127.0.0.2
+        ifconfig ipsec0 inet 172.16.0.3/16 172.16.0.5
+        setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '
+            ifconfig ipsec0 | grep -v options
+            kldstat
+            kldunload ipsec; echo $?
+            ipsecd --status; echo $?
+            ipsectools why 172.16.0.3 172.16.0.5; echo $?
+            ipsectools doctor | grep "kernel of this machine"'
+        ipsecd --stop
+    """
+    ((_, output, _),) = Scene(device=0o600).run(("sh", "-c", script))
+    advice = f"run as root; {NO_LAB}{SIMULATION}"
+    assert (
+        output
+        == f"""\
+ipsec0: flags=1008051<UP,POINTOPOINT,RUNNING,MULTICAST,LOWER_UP> metric 0 mtu 1400
+	inet 172.16.0.3 --> 172.16.0.5 netmask 0xffffffff
+{KLDSTAT} 2    1 0x0000000000000000        0 ipsec.ko
+kldunload: can't unload file: Operation not permitted
+kldunload: {advice}
+1
+ipsecd: Operation not permitted
+ipsecd: {advice}
+1
+packet:    inet 172.16.0.3 > 172.16.0.5, 84 bytes, DF clear
+route:     172.16.0.5 through ipsec0
+stops:     ipsec0: only root can tell what it sends, and whether it is an ipsec interface at all
+to mend:   ask as root
+1
+ok      no state of this user's: the kernel of this machine is root's, and its ipsecd is running
+"""
+    )
+
+
+def test_a_shell_of_the_simulated_host() -> None:
+    """It asks as the variable does, and sees the same host."""
+    results = Scene(user=NOBODY, environment=(("XDG_RUNTIME_DIR", "/nonexistent"), ("IPSECTOOLS_STATE", STATE))).run(
+        ("ipsectools", "shell", "--simulated", "ifconfig", "ipsec", "create"),
+        ("ipsectools", "shell", "--simulated", "--", "sh", "-c", "IPSECTOOLS_HOST=simulated ifconfig -l"),
+        ("ipsectools", "shell", "--lab", "--simulated"),
+        ("rm", "-r", STATE),
+    )
+    assert results[0] == (0, "ipsec0\n", "")
+    assert results[1] == (0, "lo0 em0 ipsec0\n", "")
+    assert results[2] == (2, "", "usage: ipsectools shell [--lab | --simulated] [COMMAND [ARGUMENTS]]\n")
+
+
+STATE = f"/tmp/ipsectools-test-{os.getpid()}"
+"""A directory that anybody can make; pytest's are root's."""

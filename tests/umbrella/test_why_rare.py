@@ -92,7 +92,7 @@ def walk(
     tunnel = interface("ipsec0", "172.16.0.3", "172.16.0.5", mtu=mtu, reqid=100, tunnel=outer, iftype="tunnel")
     door = Door(sa, [interface("em0", outer["src"]), tunnel])
     monkeypatch.setattr(why.client, "open_control", lambda: door)
-    monkeypatch.setattr(why, "_packets_can_flow", lambda: False)
+    monkeypatch.setattr(why, "_is_live", lambda: False)
     return why.Walk(why.parse(["172.16.0.3", "172.16.0.5", *words]))
 
 

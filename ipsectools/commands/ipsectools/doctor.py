@@ -7,11 +7,13 @@ import sys
 
 from ipsectools import __version__
 from ipsectools.commands.ipsectools import places
-from ipsectools.daemon import client
+from ipsectools.daemon import client, manage
+from ipsectools.errno import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     Finding = tuple[str, str, str]
 
@@ -90,6 +92,8 @@ def _packets() -> Iterator[Finding]:
             yield NOTE, f"simulated: everything but packets works{forced}", f"unset {VARIABLE}"
         elif (lacking := missing()) is None:
             yield OK, f"live: packets flow{forced}", ""
+            if not _leads_out():
+                yield NOTE, "no interface leads out of this host: packets flow inside it only", ""
         else:
             text = f"no packets flow for want of {lacking}: interfaces are shown, changes are refused"
             yield (
@@ -99,6 +103,17 @@ def _packets() -> Iterator[Finding]:
             )
     except HostError as error:
         yield MISSING, str(error), f"unset {VARIABLE}"
+
+
+def _leads_out() -> bool:
+    """Whether the host has an interface that is not one of its own making, such as lo0 and tunnels are."""
+    from ipsectools.host.linux import rtnetlink
+
+    reader = rtnetlink.Reader()
+    try:
+        return any(link.type not in ("loop", "tunnel") for link in reader.links())
+    finally:
+        reader.close()
 
 
 def _namespace() -> Iterator[Finding]:
@@ -154,8 +169,6 @@ def _state() -> Iterator[Finding]:
     else:
         lasting = "" if _is_on_disk(directory) else ", forgotten at reboot"
         yield OK, f"state directory {directory}, {free} MB free{lasting}", ""
-    from ipsectools.daemon import manage
-
     try:
         found = manage.status(directory)
     except client.ClientError as error:
@@ -332,30 +345,32 @@ def _neighbours() -> Iterator[Finding]:
         yield OK, "Linux has IPsec of its own; both see every ESP packet and ignore the SPIs of the other", ""
     else:
         yield OK, "Linux has no IPsec of its own; none is needed", ""
-    strict = [name for name in ("all", *_ipsec_devices()) if _ipv4_setting(f"conf/{name}/rp_filter") == "1"]
+    from ipsectools.commands.ipsectools import reverse
+
+    interfaces = _served_interfaces()
+    filtered = [found for each in interfaces if (found := reverse.filtered(each))]
+    for text, fix in filtered:
+        yield MISSING, text, fix
+    names = [each["name"] for each in interfaces]
+    strict = [name for name in ("all", *names) if reverse.setting(f"conf/{name}/rp_filter") == reverse.STRICT]
     if strict:
         name = f"net.ipv4.conf.{strict[0]}.rp_filter"
         text = f"{name} is 1: packets from a tunnel are dropped unless their source is routed back into it"
         yield NOTE, text, f"sysctl {name}=2"
-    else:
+    elif not filtered:
         yield OK, "reverse path filtering lets packets out of tunnels", ""
-    if _ipv4_setting("ip_forward") == "0":
+    if os.path.exists("/proc/sys/net/ipv4/ip_forward") and not reverse.setting("ip_forward"):
         yield NOTE, "this host forwards no IPv4 packets", "for a gateway: sysctl net.ipv4.ip_forward=1"
 
 
-def _ipsec_devices() -> list[str]:
+def _served_interfaces() -> list[dict[str, Any]]:
+    """The ipsec interfaces of a running ipsecd of a real host, as LISTIF has them; none is started for that."""
     try:
-        return [name for name in sorted(os.listdir("/proc/sys/net/ipv4/conf")) if name.startswith("ipsec")]
-    except OSError:
+        found = manage.status()
+        listed = manage.ask("LISTIF") if found is not None and found["live"] else None
+    except (client.ClientError, KernelError):
         return []
-
-
-def _ipv4_setting(name: str) -> str:
-    try:
-        with open(f"/proc/sys/net/ipv4/{name}", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+    return [each for each in listed or () if each["reqid"] is not None]
 
 
 def _lab() -> Iterator[Finding]:

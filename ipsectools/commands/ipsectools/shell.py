@@ -1,4 +1,6 @@
-"""`ipsectools shell [--lab] [COMMAND ...]`: a shell in which ifconfig, setkey and their manual pages are FreeBSD's.
+"""`ipsectools shell [--lab | --simulated] [COMMAND ...]`: a shell whose ifconfig, setkey and pages are FreeBSD's.
+
+With --simulated the host is the simulated one, which everybody can have: all commands work, no packet flows.
 
 With --lab it runs on host A of the lab: fresh network namespaces, joined by a cable with host B; `hostb COMMAND` runs a
 command there (`hosta` the other way round). When it ends, all of that is gone.
@@ -17,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.lab.host import Host
 
-USAGE = "usage: ipsectools shell [--lab] [COMMAND [ARGUMENTS]]\n"
+USAGE = "usage: ipsectools shell [--lab | --simulated] [COMMAND [ARGUMENTS]]\n"
 
 FIRST_DESCRIPTOR = 200
 """Where the shell's children find the namespaces of the lab hosts."""
@@ -30,8 +32,8 @@ a command there, `hostb' alone a shell. Leave with exit; nothing will be left of
 
 def main(arguments: list[str]) -> int:
     """The exit status of the shell or command; 1 where there can be no lab, 2 for a wrong command line."""
-    is_lab = arguments[:1] == ["--lab"]
-    command = arguments[1:] if is_lab else arguments
+    is_lab, is_simulated = arguments[:1] == ["--lab"], arguments[:1] == ["--simulated"]
+    command = arguments[1:] if is_lab or is_simulated else arguments
     if command[:1] == ["--"]:
         command = command[1:]
     elif command and command[0].startswith("-"):
@@ -40,6 +42,8 @@ def main(arguments: list[str]) -> int:
     command = command or [os.environ.get("SHELL") or "/bin/sh"]
     with tempfile.TemporaryDirectory(prefix="ipsectools-") as directory:
         environment = surroundings(places.man_directory(directory))
+        if is_simulated:
+            environment["IPSECTOOLS_HOST"] = "simulated"
         return _in_lab(command, environment) if is_lab else _run(command, environment, ())
 
 

@@ -10,8 +10,8 @@ import ipaddress
 import json
 import sys
 
-from ipsectools.commands.ipsectools import guards, routes
-from ipsectools.daemon import client
+from ipsectools.commands.ipsectools import guards, reverse, routes
+from ipsectools.daemon import client, manage
 from ipsectools.errno import ENXIO, KernelError
 from ipsectools.esp import algorithms, tunnel
 from ipsectools.esp.drops import DROPS
@@ -164,9 +164,13 @@ class Walk:
     def __init__(self, packet: Packet) -> None:
         self.packet = packet
         self.steps: list[tuple[str, str]] = []
-        self.door = client.open_control()
+        self.is_live = _is_live()
+        self.unasked = Unasked() if self.is_live else None
+        """Set if the kernel cannot be asked, or is not: it would start for that, and the packet have another fate."""
+        if self.unasked is not None and not self.unasked.reason:
+            self.unasked = None
+        self.door = client.open_control() if self.unasked is None else client.ControlDoor("")
         self.interfaces: list[dict[str, Any]] = self.door.call("LISTIF")
-        self.is_live = _packets_can_flow()
 
     def run(self) -> dict[str, Any]:
         """The outer packet, as `--json` has it. Raises Stopped."""
@@ -241,6 +245,8 @@ class Walk:
         via = f" by gateway {found.gateway}" if found.gateway else ""
         self.say("route", f"{packet.destination} through {found.interface}{via}")
         interface = self.named(found.interface)
+        if self.unasked is not None and interface is not None:
+            self.unasked.check(interface)
         if interface is None or interface["reqid"] is None:
             _stop(
                 f"it leaves in clear text through {found.interface}, which is no ipsec interface",
@@ -253,6 +259,8 @@ class Walk:
         packet = self.packet
         family = "inet6" if packet.version == 6 else "inet"
         tunnels = [interface for interface in self.interfaces if interface["reqid"] is not None]
+        if self.unasked is not None:
+            return self.unasked.way
         if not tunnels:
             return "ifconfig ipsec0 create reqid 100, then give it a tunnel and addresses: see if_ipsec(4)"
         for interface in tunnels:
@@ -295,7 +303,7 @@ class Walk:
                 "out-not-running",
             )
         if not flags & IFF_RUNNING:
-            physical = next((each["name"] for each in self.interfaces if each["iftype"] == "ether"), "em0")
+            physical = self.way_out() or "lo0"
             _stop(
                 f"{name} is not RUNNING: its tunnel's source {ends['src']} is not an address of this host",
                 f"ifconfig {physical} {ends['family']} {ends['src']}/{32 if ends['family'] == 'inet' else 128} alias",
@@ -305,6 +313,11 @@ class Walk:
             _stop(f"{name} is not UP", f"ifconfig {name} up", "out-interface-down")
         if flags & IFF_MONITOR:
             _stop(f"{name} is in monitor mode", f"ifconfig {name} -monitor", "out-monitor")
+
+    def way_out(self) -> str:
+        """An interface by which packets could leave this host; empty if it has none."""
+        kinds = ("ether", "bridge", "other")
+        return next((each["name"] for kind in kinds for each in self.interfaces if each["iftype"] == kind), "")
 
     def check_policy(self, interface: dict[str, Any], outbound: dict[str, Any]) -> None:
         ends = interface["tunnel"]
@@ -420,13 +433,16 @@ class Walk:
         self.say("wire", f"{sa['dst']} through {route.interface}{via}, MTU {route.mtu}")
         way = self.named(route.interface)
         if way is not None and way["reqid"] is not None:
-            name = way["name"]
-            if name == interface["name"] or way["tunnel"] == interface["tunnel"]:
-                _stop(
-                    f"the tunnel's own packets are routed into {name}",
-                    f"ip route add {sa['dst']} via GATEWAY dev em0",
-                    "out-loop",
-                )
+            # As on FreeBSD, what went through IPsec does not do so again, whatever interface it is.
+            which = "it" if way is interface else f"{way['name']}, which is an ipsec interface, too"
+            out = self.way_out()
+            _stop(
+                f"the outer packets of {interface['name']} are routed into {which}",
+                f"ip route add {sa['dst']} via GATEWAY dev {out}"
+                if out
+                else f"give this host an interface that leads to {sa['dst']}",
+                "out-loop",
+            )
         fragments, df = self._fragments(interface, sa, size, length, route, df, compatible)
         outer = {
             "interface": route.interface,
@@ -450,6 +466,8 @@ class Walk:
             f"{sa['src']} > {sa['dst']}{ports} ESP spi {sa['spi']} (0x{sa['spi']:08x}) sequence {outer['sequence']},"
             f" {size} bytes, TTL {ttl}{flags}, DSCP of the inner packet{pieces}, through {route.interface}",
         )
+        if self.is_live and (found := reverse.filtered(interface)):
+            self.say("answers", f"{found[0]}; to mend: {found[1]}")
         return outer
 
     def _fragments(
@@ -490,11 +508,40 @@ class Walk:
         return max(2, -(-(size - header) // max(8, (mtu - head) // 8 * 8))), False
 
 
+class Unasked:
+    """Why the kernel of the machine is not asked (`reason`; empty: it is), and what can be said all the same."""
+
+    __slots__ = ("_names", "reason", "way")
+
+    def __init__(self) -> None:
+        from ipsectools.kernel import statedir
+
+        self.reason = self.way = ""
+        self._names: frozenset[str] = frozenset()  # none: they cannot be told from other tunnels
+        directory = client.usable_directory()
+        if not directory:
+            self.reason = "only root can tell what it sends, and whether it is an ipsec interface at all"
+            self.way = "ask as root"
+        elif manage.status(directory) is None and statedir.moves_packets(directory):
+            self._names = frozenset(statedir.moving_interfaces(directory))
+            self.reason = "ipsecd is not running: what is routed into it goes nowhere"
+            self.way = "ipsecd, and ask again"
+
+    def check(self, interface: dict[str, Any]) -> None:
+        """Raises Stopped if the packet's fate is the kernel's business."""
+        name = interface["name"]
+        if name in self._names if self._names else interface["iftype"] == "tunnel":
+            _stop(f"{name}: {self.reason}", self.way)
+
+
 def _stop(reason: str, fix: str, drop: str = "") -> NoReturn:
     raise Stopped(reason, fix, drop)
 
 
-def _packets_can_flow() -> bool:
-    from ipsectools.host import packets_can_flow
+def _is_live() -> bool:
+    from ipsectools.host import HostError, is_simulated
 
-    return packets_can_flow()
+    try:
+        return not is_simulated()
+    except HostError as error:
+        raise client.ClientError(str(error)) from None
