@@ -15,5 +15,6 @@ from ipsectools.commands.ifconfig import (  # noqa: F401
     nd6,
     pseudo,
     settings,
+    tunnel,
     vnet,
 )

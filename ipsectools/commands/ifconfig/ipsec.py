@@ -1,54 +1,18 @@
-"""Tunnels: the outer endpoints (any tunnel interface) and the reqid of if_ipsec(4)."""
+"""What only if_ipsec(4) has: its reqid."""
 
 from __future__ import annotations
 
-from ipsectools.commands.ifconfig import names
-from ipsectools.commands.ifconfig.errors import NO_ERROR, fatal, warn
+from ipsectools.commands.ifconfig.errors import NO_ERROR, warn
 from ipsectools.commands.ifconfig.numbers import UINT_MAX, strtoul
-from ipsectools.commands.ifconfig.registry import (
-    EVERY,
-    REQID,
-    TUNNEL,
-    Keyword,
-    StatusLines,
-    register_keywords,
-    register_status,
-)
+from ipsectools.commands.ifconfig.registry import REQID, Keyword, StatusLines, register_keywords, register_status
 from ipsectools.errno import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ipsectools.commands.ifconfig.context import Context, Interface
-
-
-def _set_tunnel(context: Context, keyword: Keyword, source: str, destination: str) -> None:
-    """The request's kind follows the family of the command line; the kernel refuses endpoints of the other one."""
-    family = context.family
-    assert family is not None
-    if not family.tunnel_operation:
-        warn(f"address family {family.name} does not support tunnel setup", NO_ERROR)
-        return
-    zones = context.zones(source, destination)
-    try:
-        source_family, src = names.endpoint(source, zones)
-        destination_family, dst = names.endpoint(destination, zones)
-    except names.Unresolved as error:
-        raise fatal(f"error in parsing address string: {error}") from None
-    if source_family != destination_family:
-        raise fatal("source and destination address families do not match")
-    try:
-        context.call(family.tunnel_operation, name=context.name, src=src, dst=dst)
-    except KernelError as error:
-        warn(family.tunnel_operation, error)
-
-
-def _delete_tunnel(context: Context, keyword: Keyword) -> None:
-    try:
-        context.call("SIOCDIFPHYADDR", name=context.name)
-    except KernelError as error:
-        raise fatal("SIOCDIFPHYADDR", error) from None
 
 
 def _set_reqid(context: Context, keyword: Keyword, word: str) -> None:
@@ -63,23 +27,8 @@ def _set_reqid(context: Context, keyword: Keyword, word: str) -> None:
 
 
 register_keywords(
-    Keyword(
-        "tunnel",
-        _set_tunnel,
-        "outer addresses of the tunnel: this host's, the other end's",
-        ("endpoint", "endpoint"),
-        families=("inet", "inet6"),
-    ),
-    Keyword("-tunnel", _delete_tunnel, "remove the outer addresses"),
-    Keyword("deletetunnel", _delete_tunnel, "remove the outer addresses"),
     Keyword("reqid", _set_reqid, "number that ties the tunnel to its security associations", ("number",)),
 )
-
-
-def _tunnel(context: Context, interface: Interface) -> Iterator[str]:
-    tunnel = interface["tunnel"]
-    if tunnel:
-        yield f"tunnel {tunnel['family']} {tunnel['src']} --> {tunnel['dst']}"
 
 
 def _reqid(context: Context, interface: Interface) -> Iterator[str]:
@@ -87,4 +36,8 @@ def _reqid(context: Context, interface: Interface) -> Iterator[str]:
         yield f"reqid: {interface['reqid']}"
 
 
-register_status(StatusLines(TUNNEL, _tunnel, EVERY), StatusLines(REQID, _reqid))
+def _members(interface: Interface) -> dict[str, Any]:
+    return {"reqid": interface["reqid"]}
+
+
+register_status(StatusLines(REQID, _reqid, members=_members))

@@ -10,6 +10,7 @@ import json
 import sys
 
 from ipsectools.commands.ifconfig import flags, inet, nd6, settings
+from ipsectools.commands.ifconfig.registry import status_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ def _interface(interface: Interface, family: Family | None) -> dict[str, Any]:
         result["nd6"] = None if interface["nd6"] is None else _bits(interface["nd6"], nd6.NAMES)
     if wanted is None:
         result["groups"] = [group for group in interface["groups"] if group != "all"]
-        for key in ("reqid", "fib", "tunnelfib", "media", "status"):
+        for lines in status_lines:
+            if lines.members is not None:
+                result.update(lines.members(interface))
+        for key in ("fib", "tunnelfib", "media", "status"):
             result[key] = interface[key]
         result["members"] = list(interface.get("members") or ())
     result["driver-name"] = interface["drivername"]

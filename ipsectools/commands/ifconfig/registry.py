@@ -50,14 +50,23 @@ class StatusLines:
     """Lines of status: `make(context, interface)` gives them without the leading tab, sorted by `order`.
 
     `families`: the families whose naming on the command line keeps these lines; without a family all are shown.
+    `members`: what a kind of interface adds to `--json`, for every interface (null for those of other kinds).
     """
 
-    __slots__ = ("families", "make", "order")
+    __slots__ = ("families", "make", "members", "order")
 
-    def __init__(self, order: int, make: Callable[[Context, Interface], Lines], families: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        order: int,
+        make: Callable[[Context, Interface], Lines],
+        families: Sequence[str] = (),
+        *,
+        members: Callable[[Interface], dict[str, Any]] | None = None,
+    ) -> None:
         self.order = order
         self.make = make
         self.families = families
+        self.members = members
 
 
 # The order of status lines; the first line, with the flags, precedes them all.
