@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from ipsectools.esp.algorithms import (
-    AUTH_NULL,
-    AUTHENTICATIONS,
-    ENC_AES_CBC,
-    ENC_AES_CTR,
-    ENC_AES_GCM_16,
-    ENC_CHACHA20_POLY1305,
-    ENC_NULL,
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS
+from ipsectools.pfkey.constants import (
+    AALG_NULL,
+    EALG_AESCBC,
+    EALG_AESCTR,
+    EALG_AESGCM16,
+    EALG_CHACHA20POLY1305,
+    EALG_NULL,
 )
 
 TYPE_CHECKING = False
@@ -129,16 +129,16 @@ class AeadCipher:
 
 def cipher(enc: int, key: bytes) -> AeadCipher | SplitCipher:
     """The cipher with PF_KEY number `enc`, keyed with `key` (salt at its end). Lengths must have been checked."""
-    if enc == ENC_NULL:
+    if enc == EALG_NULL:
         return Null()
-    if enc == ENC_AES_CBC:
+    if enc == EALG_AESCBC:
         return AesCbc(key)
     key, salt = key[:-4], key[-4:]
-    if enc == ENC_AES_CTR:
+    if enc == EALG_AESCTR:
         return AesCtr(key, salt)
-    if enc == ENC_AES_GCM_16:
+    if enc == EALG_AESGCM16:
         return AeadCipher(AESGCM(key), salt)
-    if enc == ENC_CHACHA20_POLY1305:
+    if enc == EALG_CHACHA20POLY1305:
         return AeadCipher(ChaCha20Poly1305(key), salt)
     raise ValueError(f"no such encryption algorithm: {enc}")
 
@@ -157,7 +157,7 @@ def authenticator(auth: int, key: bytes) -> Authenticate | None:
         return None
     algorithm = AUTHENTICATIONS[auth]
     length = algorithm.icv
-    if auth == AUTH_NULL:
+    if auth == AALG_NULL:
         zeros = bytes(length)
         return lambda data: zeros
     keyed = hmac.HMAC(key, _HASHES[algorithm.hash]()).copy  # keyed once: copying is cheaper than keying

@@ -10,6 +10,8 @@ from ipsectools.esp.ciphers import AeadCipher, authenticator, cipher
 from ipsectools.esp.opening import aead_opener, split_opener
 from ipsectools.esp.replay import ReplayWindow
 from ipsectools.esp.sealing import aead_sealer, split_sealer
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS, Encryption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class EspSA:
         """Sets the algorithms up. Raises ValueError (never with a key in it) for what cannot make an SA.
 
         `enc` and `auth` are PF_KEY numbers (an AEAD's implicit auth id is as good as 0), `enc_key` has the salt at its
-        end, `flags` are SADB_X_EXT_* and SADB_X_SAFLAGS_ESN. `outer_header` is 20 or 40, for the limit of 65535 bytes.
+        end, `flags` are SADB_X_EXT_* and SA_FLAG_ESN. `outer_header` is 20 or 40, for the limit of 65535 bytes.
         An inbound SA continues behind `traffic.received_high`, with the bitmap in `traffic.ring` or everything at or
         below it counting as seen; `window` hands over the window of an earlier object for the same SA instead.
         """
@@ -83,18 +85,18 @@ class EspSA:
         self.spi = spi
         self.enc = enc
         self.auth = auth
-        self.esn = esn = bool(flags & alg.SADB_X_SAFLAGS_ESN)
+        self.esn = esn = bool(flags & constants.SA_FLAG_ESN)
         self.traffic = traffic
         self.icv_length = alg.icv_length(encryption, auth)
         self.pad_to = encryption.pad_to(ctr_compatibility)
         self.overhead = 8 + encryption.iv + self.icv_length
         if window is None and window_packets:
-            cycseq = bool(flags & alg.SADB_X_EXT_CYCSEQ)
+            cycseq = bool(flags & constants.SA_FLAG_CYCSEQ)
             window = ReplayWindow(window_packets, esn=esn, cycseq=cycseq, traffic=traffic)
         self.window = window
 
         longest = alg.largest_inner(encryption, auth, MAXIMUM_PACKET - outer_header, ctr_compatibility)
-        check_padding = flags & alg.SADB_X_EXT_PMASK != alg.SADB_X_EXT_PRAND
+        check_padding = flags & constants.SA_FLAG_PMASK != constants.SA_FLAG_PRAND
         keyed = cipher(enc, enc_key)
         if isinstance(keyed, AeadCipher):
             self.seal, self.seal_with = aead_sealer(spi, keyed, esn, flags, self.pad_to, longest, traffic)
@@ -128,19 +130,19 @@ class EspSA:
         return f"<EspSA spi {self.spi:#010x}>"
 
 
-def _checked(enc: int, key_length: int, auth: int, auth_key_length: int, flags: int) -> alg.Encryption:
-    encryption = alg.ENCRYPTIONS.get(enc)
+def _checked(enc: int, key_length: int, auth: int, auth_key_length: int, flags: int) -> Encryption:
+    encryption = ENCRYPTIONS.get(enc)
     if encryption is None or not encryption.usable:
         raise ValueError(f"encryption algorithm {enc} cannot be used")
     if not encryption.accepts_key(key_length):
         raise ValueError(f"{encryption.name}: no key of {key_length * 8} bits")
-    if flags & alg.SADB_X_EXT_OLD:
+    if flags & constants.SA_FLAG_OLD:
         raise ValueError("ESP of RFC 1827 is not supported")
     if encryption.aead:
-        if auth not in (alg.AUTH_NONE, alg.implicit_authentication(encryption, key_length)):
+        if auth not in (constants.AALG_NONE, alg.implicit_authentication(encryption, key_length)):
             raise ValueError(f"{encryption.name} authenticates by itself")
     elif auth:
-        authentication = alg.AUTHENTICATIONS.get(auth)
+        authentication = AUTHENTICATIONS.get(auth)
         if authentication is None or not authentication.usable:
             raise ValueError(f"authentication algorithm {auth} cannot be used")
         if not authentication.accepts_key(auth_key_length):

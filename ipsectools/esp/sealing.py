@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from struct import Struct
 
-from ipsectools.esp.algorithms import SADB_X_EXT_PMASK, SADB_X_EXT_PRAND, SADB_X_EXT_PZERO
 from ipsectools.esp.drops import OUT_MALFORMED, OUT_SEQUENCE_EXHAUSTED, OUT_SEQUENCE_UNRESERVED, OUT_TOO_BIG
+from ipsectools.pfkey.constants import SA_FLAG_PMASK, SA_FLAG_PRAND, SA_FLAG_PZERO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NEXT_HEADERS = {4: 4, 6: 41}  # by IP version
 
 
 class RandomTrailers:
-    """Trailers with random pad bytes (SADB_X_EXT_PRAND)."""
+    """Trailers with random pad bytes (SA_FLAG_PRAND)."""
 
     __slots__ = ("_next_header",)
 
@@ -50,12 +50,12 @@ class RandomTrailers:
 def trailers(pad_to: int, flags: int) -> tuple[Trailers | None, ...]:
     """By version nibble of the inner packet: its trailers, None where there is no such IP."""
     kinds: list[Trailers | None] = [None] * 16
-    kind = flags & SADB_X_EXT_PMASK
+    kind = flags & SA_FLAG_PMASK
     for version, next_header in _NEXT_HEADERS.items():
-        if kind == SADB_X_EXT_PRAND:
+        if kind == SA_FLAG_PRAND:
             kinds[version] = RandomTrailers(next_header)
         else:
-            pad = bytes(pad_to) if kind == SADB_X_EXT_PZERO else bytes(range(1, pad_to + 1))
+            pad = bytes(pad_to) if kind == SA_FLAG_PZERO else bytes(range(1, pad_to + 1))
             kinds[version] = tuple(pad[:length] + bytes((length, next_header)) for length in range(pad_to))
     return tuple(kinds)
 

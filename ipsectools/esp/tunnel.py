@@ -12,7 +12,7 @@ from ipsectools.esp.drops import IN_INNER_SHORT, IN_INNER_VERSION, IN_NEXT_HEADE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipsectools.esp.algorithms import Encryption
+    from ipsectools.pfkey.algorithms import Encryption
 
 MODE_ANY = 0
 MODE_TRANSPORT = 1

@@ -7,24 +7,24 @@ import sys
 import timeit
 from typing import TYPE_CHECKING
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp.drops import Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.traffic import Traffic
+from ipsectools.pfkey import constants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CASES = (
-    ("null", alg.ENC_NULL, 0, 0, 0),
-    ("aes-cbc-128", alg.ENC_AES_CBC, 16, 0, 0),
-    ("aes-cbc-128 hmac-sha1", alg.ENC_AES_CBC, 16, alg.AUTH_SHA1, 20),
-    ("aes-cbc-128 hmac-sha2-256", alg.ENC_AES_CBC, 16, alg.AUTH_SHA2_256, 32),
-    ("aes-cbc-256 hmac-sha2-512", alg.ENC_AES_CBC, 32, alg.AUTH_SHA2_512, 64),
-    ("aes-ctr-128 hmac-sha2-256", alg.ENC_AES_CTR, 20, alg.AUTH_SHA2_256, 32),
-    ("aes-gcm-16-128", alg.ENC_AES_GCM_16, 20, 0, 0),
-    ("aes-gcm-16-256", alg.ENC_AES_GCM_16, 36, 0, 0),
-    ("chacha20-poly1305", alg.ENC_CHACHA20_POLY1305, 36, 0, 0),
+    ("null", constants.EALG_NULL, 0, 0, 0),
+    ("aes-cbc-128", constants.EALG_AESCBC, 16, 0, 0),
+    ("aes-cbc-128 hmac-sha1", constants.EALG_AESCBC, 16, constants.AALG_SHA1HMAC, 20),
+    ("aes-cbc-128 hmac-sha2-256", constants.EALG_AESCBC, 16, constants.AALG_SHA2_256, 32),
+    ("aes-cbc-256 hmac-sha2-512", constants.EALG_AESCBC, 32, constants.AALG_SHA2_512, 64),
+    ("aes-ctr-128 hmac-sha2-256", constants.EALG_AESCTR, 20, constants.AALG_SHA2_256, 32),
+    ("aes-gcm-16-128", constants.EALG_AESGCM16, 20, 0, 0),
+    ("aes-gcm-16-256", constants.EALG_AESGCM16, 36, 0, 0),
+    ("chacha20-poly1305", constants.EALG_CHACHA20POLY1305, 36, 0, 0),
 )
 COUNT = 2000
 ROUNDS = 15

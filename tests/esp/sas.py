@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp.drops import Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.traffic import Traffic
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 
 SPI = 0x2710
 ENC_KEYS = [
-    (alg.ENC_NULL, 0),
-    (alg.ENC_AES_CBC, 16),
-    (alg.ENC_AES_CBC, 24),
-    (alg.ENC_AES_CBC, 32),
-    (alg.ENC_AES_CTR, 20),
-    (alg.ENC_AES_CTR, 28),
-    (alg.ENC_AES_CTR, 36),
-    (alg.ENC_CHACHA20_POLY1305, 36),
-    (alg.ENC_AES_GCM_16, 20),
-    (alg.ENC_AES_GCM_16, 28),
-    (alg.ENC_AES_GCM_16, 36),
+    (constants.EALG_NULL, 0),
+    (constants.EALG_AESCBC, 16),
+    (constants.EALG_AESCBC, 24),
+    (constants.EALG_AESCBC, 32),
+    (constants.EALG_AESCTR, 20),
+    (constants.EALG_AESCTR, 28),
+    (constants.EALG_AESCTR, 36),
+    (constants.EALG_CHACHA20POLY1305, 36),
+    (constants.EALG_AESGCM16, 20),
+    (constants.EALG_AESGCM16, 28),
+    (constants.EALG_AESGCM16, 36),
 ]
 AUTH_KEYS = [
-    (alg.AUTH_NONE, 0),
-    (alg.AUTH_SHA1, 20),
-    (alg.AUTH_SHA2_256, 32),
-    (alg.AUTH_SHA2_384, 48),
-    (alg.AUTH_SHA2_512, 64),
-    (alg.AUTH_NULL, 5),
+    (constants.AALG_NONE, 0),
+    (constants.AALG_SHA1HMAC, 20),
+    (constants.AALG_SHA2_256, 32),
+    (constants.AALG_SHA2_384, 48),
+    (constants.AALG_SHA2_512, 64),
+    (constants.AALG_NULL, 5),
 ]
 
 
@@ -35,15 +36,15 @@ class Transform:
     """One combination of algorithms with fixed keys."""
 
     def __init__(self, enc: int, enc_length: int, auth: int, auth_length: int) -> None:
-        self.enc = alg.ENCRYPTIONS[enc]
+        self.enc = ENCRYPTIONS[enc]
         self.auth = auth
         self.enc_key = bytes(range(7, 7 + enc_length))
         self.auth_key = bytes(range(90, 90 + auth_length))
-        self.authentic = self.enc.aead or auth not in (alg.AUTH_NONE, alg.AUTH_NULL)
+        self.authentic = self.enc.aead or auth not in (constants.AALG_NONE, constants.AALG_NULL)
 
     def __str__(self) -> str:
         name = f"{self.enc.name}-{len(self.enc_key) * 8}"
-        return f"{name}+{alg.AUTHENTICATIONS[self.auth].name}" if self.auth else name
+        return f"{name}+{AUTHENTICATIONS[self.auth].name}" if self.auth else name
 
     def sa(
         self,
@@ -72,15 +73,15 @@ TRANSFORMS = [
     Transform(enc, enc_length, auth, auth_length)
     for enc, enc_length in ENC_KEYS
     for auth, auth_length in AUTH_KEYS
-    if not (alg.ENCRYPTIONS[enc].aead and auth)
+    if not (ENCRYPTIONS[enc].aead and auth)
 ]
 FEW = [
-    Transform(alg.ENC_NULL, 0, alg.AUTH_SHA2_256, 32),
-    Transform(alg.ENC_AES_CBC, 16, alg.AUTH_NONE, 0),
-    Transform(alg.ENC_AES_CBC, 32, alg.AUTH_SHA2_512, 64),
-    Transform(alg.ENC_AES_CTR, 20, alg.AUTH_SHA1, 20),
-    Transform(alg.ENC_CHACHA20_POLY1305, 36, alg.AUTH_NONE, 0),
-    Transform(alg.ENC_AES_GCM_16, 36, alg.AUTH_NONE, 0),
+    Transform(constants.EALG_NULL, 0, constants.AALG_SHA2_256, 32),
+    Transform(constants.EALG_AESCBC, 16, constants.AALG_NONE, 0),
+    Transform(constants.EALG_AESCBC, 32, constants.AALG_SHA2_512, 64),
+    Transform(constants.EALG_AESCTR, 20, constants.AALG_SHA1HMAC, 20),
+    Transform(constants.EALG_CHACHA20POLY1305, 36, constants.AALG_NONE, 0),
+    Transform(constants.EALG_AESGCM16, 36, constants.AALG_NONE, 0),
 ]
 """One of each kind, where all would take too long."""
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp.drops import Drop
+from ipsectools.pfkey import constants
 from tests.esp.sas import FEW, SPI, TRANSFORMS, Transform, opened, roomy, sealed
 
-FLAGS = [0, alg.SADB_X_SAFLAGS_ESN, alg.SADB_X_EXT_PRAND]
+FLAGS = [0, constants.SA_FLAG_ESN, constants.SA_FLAG_PRAND]
 few_transforms = pytest.mark.parametrize("transform", FEW, ids=str)
 transforms = st.sampled_from(TRANSFORMS)
 
@@ -73,7 +73,7 @@ def test_random_damage(transform: Transform) -> None:
 def test_a_bad_network(transform: Transform, esn: bool) -> None:
     """Loss, duplicates, reordering within the window and corruption: sent = accepted + lost, nothing twice."""
     source = random.Random(11)
-    flags = alg.SADB_X_SAFLAGS_ESN if esn else 0
+    flags = constants.SA_FLAG_ESN if esn else 0
     start = (1 << 32) - 500 if esn else 0
     sending, receiving = roomy(), roomy()
     sending.sequence = receiving.received_high = start

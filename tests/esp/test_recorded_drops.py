@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp import drops, tunnel
 from ipsectools.esp.drops import Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.traffic import Traffic
+from ipsectools.pfkey import constants
 
 DATA = Path(__file__).parent.parent / "data"
 STEPS = json.loads((DATA / "recordings" / "kernel.json").read_text())["scenarios"]["inbound_manpage"]
@@ -26,7 +26,7 @@ def test_counters_as_recorded() -> None:
     inbound = [bytes.fromhex(packet["outer"])[20:] for packet in case["packets"]]
     inbound = [esp for esp in inbound if int.from_bytes(esp[:4], "big") == 10000]
     key = bytes.fromhex(case["sas"][0]["enc"]["key"])
-    sa = EspSA(10000, alg.ENC_AES_CBC, key, 0, b"", 0, 0, Traffic())
+    sa = EspSA(10000, constants.EALG_AESCBC, key, 0, b"", 0, 0, Traffic())
     first = inbound[0]
 
     def flipped(place: int) -> bytes:

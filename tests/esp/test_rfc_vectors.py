@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp.ciphers import AeadCipher, AesCbc, AesCtr, authenticator, cipher
 from ipsectools.esp.drops import IN_ICV, Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.traffic import Traffic
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS
 from ipsectools.wire.checksum import checksum
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "vectors" / "rfc" / "esp.json").read_text())
-AUTH_BY_NAME = {algorithm.name: algorithm.id for algorithm in alg.AUTHENTICATIONS.values() if algorithm.hash}
+AUTH_BY_NAME = {algorithm.name: algorithm.id for algorithm in AUTHENTICATIONS.values() if algorithm.hash}
 
 
 def rows(name: str) -> Any:
@@ -47,7 +48,7 @@ def test_rfc3602_aes_cbc(v: dict[str, Any]) -> None:
 @rows("rfc3602_esp")
 def test_rfc3602_esp_packets(v: dict[str, Any]) -> None:
     spi, sequence = int.from_bytes(v["spi"], "big"), int.from_bytes(v["sequence"], "big")
-    sa = EspSA(spi, alg.ENC_AES_CBC, v["key"], 0, b"", 0, 0, Traffic())
+    sa = EspSA(spi, constants.EALG_AESCBC, v["key"], 0, b"", 0, 0, Traffic())
     esp = v["spi"] + v["sequence"] + v["iv"] + v["ciphertext"]
     assert checksum(v["outer_header"]) == 0
     assert int.from_bytes(v["outer_header"][2:4], "big") == 20 + len(esp)
@@ -65,14 +66,14 @@ def test_rfc3686_aes_ctr(v: dict[str, Any]) -> None:
     for _ in range(2):
         assert keyed.encrypt_with(v["plaintext"], v["iv"]) == v["iv"] + v["ciphertext"]
         assert keyed.decrypt(v["iv"] + v["ciphertext"]) == v["plaintext"]
-    keyed_as_freebsd = cipher(alg.ENC_AES_CTR, v["key"] + v["nonce"])
+    keyed_as_freebsd = cipher(constants.EALG_AESCTR, v["key"] + v["nonce"])
     assert isinstance(keyed_as_freebsd, AesCtr)
     assert keyed_as_freebsd.encrypt(v["plaintext"], int.from_bytes(v["iv"], "big")) == v["iv"] + v["ciphertext"]
 
 
 @rows("rfc7634_esp")
 def test_rfc7634_chacha20_poly1305(v: dict[str, Any]) -> None:
-    sa = EspSA(0x01020304, alg.ENC_CHACHA20_POLY1305, v["key"] + v["salt"], 0, b"", 0, 64, received())
+    sa = EspSA(0x01020304, constants.EALG_CHACHA20POLY1305, v["key"] + v["salt"], 0, b"", 0, 64, received())
     assert sa.seal_with(v["inner"], 5, v["iv"]) == v["esp"]
     assert sa.open(v["esp"]) == (v["inner"], 4)
     assert v["esp"] == v["aad"] + v["iv"] + v["ciphertext"] + v["tag"]
@@ -80,16 +81,16 @@ def test_rfc7634_chacha20_poly1305(v: dict[str, Any]) -> None:
 
 @rows("gcm_draft")
 def test_gcm_draft(v: dict[str, Any]) -> None:
-    keyed = cipher(alg.ENC_AES_GCM_16, v["key"] + v["salt"])
+    keyed = cipher(constants.EALG_AESGCM16, v["key"] + v["salt"])
     assert isinstance(keyed, AeadCipher)
     assert keyed.encrypt(v["salt"] + v["iv"], v["plaintext"], v["aad"]) == v["ciphertext"] + v["tag"]
 
     # As an ESP packet: 12 bytes of AAD mean ESN, and the window has to find the high half.
     esn = len(v["aad"]) == 12
     edge = int.from_bytes(v["aad"][4:], "big") - 1
-    flags = alg.SADB_X_SAFLAGS_ESN if esn else 0
+    flags = constants.SA_FLAG_ESN if esn else 0
     spi = int.from_bytes(v["aad"][:4], "big")
-    sa = EspSA(spi, alg.ENC_AES_GCM_16, v["key"] + v["salt"], 0, b"", flags, 64, received(edge))
+    sa = EspSA(spi, constants.EALG_AESGCM16, v["key"] + v["salt"], 0, b"", flags, 64, received(edge))
     esp = v["aad"][:4] + v["aad"][-4:] + v["iv"] + v["ciphertext"] + v["tag"]
     padding = v["plaintext"][-2]
     assert sa.open(esp) == (v["plaintext"][: -2 - padding], 1)
@@ -111,9 +112,9 @@ def test_hmac_with_esn(v: dict[str, Any]) -> None:
     auth, key = AUTH_BY_NAME[v["algorithm"]], bytes(range(v["key_length"]))
 
     def sa(flags: int, edge: int) -> EspSA:
-        return EspSA(0x8765, alg.ENC_AES_CBC, bytes.fromhex(case["key"]), auth, key, flags, 64, received(edge))
+        return EspSA(0x8765, constants.EALG_AESCBC, bytes.fromhex(case["key"]), auth, key, flags, 64, received(edge))
 
-    esn = alg.SADB_X_SAFLAGS_ESN
+    esn = constants.SA_FLAG_ESN
     for flags, high, icv in ((0, 0, v["icv"]), (esn, 0, v["icv_esn_0"]), (esn, 1, v["icv_esn_1"])):
         number = high << 32 | 2
         assert sa(flags, 0).seal_with(inner, number, bytes.fromhex(case["iv"])) == body + icv

@@ -9,19 +9,21 @@ from ipsectools.esp import drops
 from ipsectools.esp.drops import Drop
 from ipsectools.esp.sa import EspSA
 from ipsectools.esp.traffic import Traffic
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS
 from tests.esp.sas import FEW, SPI, TRANSFORMS, Transform, opened, roomy, sealed
 
 IPV4 = b"\x45" + bytes(range(1, 60))
 IPV6 = b"\x60" + bytes(range(1, 60))
-CBC = Transform(alg.ENC_AES_CBC, 16, alg.AUTH_NONE, 0)
-CBC_SHA = Transform(alg.ENC_AES_CBC, 16, alg.AUTH_SHA2_256, 32)
-CTR = Transform(alg.ENC_AES_CTR, 20, alg.AUTH_SHA1, 20)
-GCM = Transform(alg.ENC_AES_GCM_16, 20, alg.AUTH_NONE, 0)
-NULL = Transform(alg.ENC_NULL, 0, alg.AUTH_NONE, 0)
-NULL_SHA = Transform(alg.ENC_NULL, 0, alg.AUTH_SHA1, 20)
-ESN = alg.SADB_X_SAFLAGS_ESN
-PRAND = alg.SADB_X_EXT_PRAND
-PZERO = alg.SADB_X_EXT_PZERO
+CBC = Transform(constants.EALG_AESCBC, 16, constants.AALG_NONE, 0)
+CBC_SHA = Transform(constants.EALG_AESCBC, 16, constants.AALG_SHA2_256, 32)
+CTR = Transform(constants.EALG_AESCTR, 20, constants.AALG_SHA1HMAC, 20)
+GCM = Transform(constants.EALG_AESGCM16, 20, constants.AALG_NONE, 0)
+NULL = Transform(constants.EALG_NULL, 0, constants.AALG_NONE, 0)
+NULL_SHA = Transform(constants.EALG_NULL, 0, constants.AALG_SHA1HMAC, 20)
+ESN = constants.SA_FLAG_ESN
+PRAND = constants.SA_FLAG_PRAND
+PZERO = constants.SA_FLAG_PZERO
 
 all_transforms = pytest.mark.parametrize("transform", TRANSFORMS, ids=str)
 few_transforms = pytest.mark.parametrize("transform", FEW, ids=str)
@@ -140,7 +142,7 @@ def test_any_flipped_bit(transform: Transform) -> None:
 
 
 def test_null_authentication_wants_zeros() -> None:
-    transform = Transform(alg.ENC_AES_CBC, 16, alg.AUTH_NULL, 0)
+    transform = Transform(constants.EALG_AESCBC, 16, constants.AALG_NULL, 0)
     esp = sealed(transform.sa(), IPV4)
     assert esp.endswith(bytes(12))
     assert transform.sa().open(esp[:-1] + b"\1") is drops.IN_ICV
@@ -291,7 +293,7 @@ def test_nothing_is_sent_that_is_not_reserved() -> None:
 
 def test_without_esn_the_last_number_is_the_last() -> None:
     for transform in (CBC_SHA, CTR, GCM):
-        for flags in (0, alg.SADB_X_EXT_CYCSEQ):
+        for flags in (0, constants.SA_FLAG_CYCSEQ):
             sa = transform.sa(flags)
             sa.traffic.sequence = 0xFFFFFFFE
             sa.traffic.sequence_limit = 1 << 40
@@ -444,22 +446,22 @@ def test_too_big(transform: Transform, outer_header: int) -> None:
     [
         (0, 0, 0, 0, 0),
         (2, 8, 0, 0, 0),
-        (alg.ENC_AES_GMAC, 20, 0, 0, 0),
-        (alg.ENC_AES_CBC, 0, 0, 0, 0),
-        (alg.ENC_AES_CBC, 20, 0, 0, 0),
-        (alg.ENC_AES_CTR, 16, 0, 0, 0),
-        (alg.ENC_AES_GCM_16, 16, 0, 0, 0),
-        (alg.ENC_AES_GCM_16, 21, 0, 0, 0),
-        (alg.ENC_CHACHA20_POLY1305, 32, 0, 0, 0),
-        (alg.ENC_NULL, 257, 0, 0, 0),
-        (alg.ENC_AES_CBC, 16, 2, 16, 0),
-        (alg.ENC_AES_CBC, 16, alg.AUTH_SHA1, 0, 0),
-        (alg.ENC_AES_CBC, 16, alg.AUTH_SHA1, 65, 0),
-        (alg.ENC_AES_CBC, 16, alg.AUTH_SHA2_512, 129, 0),
-        (alg.ENC_AES_CBC, 16, alg.AUTH_AES_128_GMAC, 16, 0),
-        (alg.ENC_AES_GCM_16, 20, alg.AUTH_SHA1, 20, 0),
-        (alg.ENC_AES_GCM_16, 20, alg.AUTH_AES_256_GMAC, 0, 0),
-        (alg.ENC_AES_CBC, 16, 0, 0, alg.SADB_X_EXT_OLD),
+        (constants.EALG_AESGMAC, 20, 0, 0, 0),
+        (constants.EALG_AESCBC, 0, 0, 0, 0),
+        (constants.EALG_AESCBC, 20, 0, 0, 0),
+        (constants.EALG_AESCTR, 16, 0, 0, 0),
+        (constants.EALG_AESGCM16, 16, 0, 0, 0),
+        (constants.EALG_AESGCM16, 21, 0, 0, 0),
+        (constants.EALG_CHACHA20POLY1305, 32, 0, 0, 0),
+        (constants.EALG_NULL, 257, 0, 0, 0),
+        (constants.EALG_AESCBC, 16, 2, 16, 0),
+        (constants.EALG_AESCBC, 16, constants.AALG_SHA1HMAC, 0, 0),
+        (constants.EALG_AESCBC, 16, constants.AALG_SHA1HMAC, 65, 0),
+        (constants.EALG_AESCBC, 16, constants.AALG_SHA2_512, 129, 0),
+        (constants.EALG_AESCBC, 16, constants.AALG_AES128GMAC, 16, 0),
+        (constants.EALG_AESGCM16, 20, constants.AALG_SHA1HMAC, 20, 0),
+        (constants.EALG_AESGCM16, 20, constants.AALG_AES256GMAC, 0, 0),
+        (constants.EALG_AESCBC, 16, 0, 0, constants.SA_FLAG_OLD),
     ],
 )
 def test_refused(enc: int, enc_length: int, auth: int, auth_length: int, flags: int) -> None:
@@ -471,10 +473,10 @@ def test_refused(enc: int, enc_length: int, auth: int, auth_length: int, flags: 
 
 
 def test_any_hmac_key_length_up_to_the_limit() -> None:
-    for auth in alg.AUTHENTICATIONS.values():
+    for auth in AUTHENTICATIONS.values():
         if auth.hash and auth.max_key:
             for length in (1, 7, auth.max_key):
-                transform = Transform(alg.ENC_NULL, 0, auth.id, length)
+                transform = Transform(constants.EALG_NULL, 0, auth.id, length)
                 assert opened(transform.sa(), sealed(transform.sa(), IPV4)) == (IPV4, 4)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ipsectools.esp import algorithms as alg
+from ipsectools.pfkey import constants
 from tests.esp.sas import SPI, TRANSFORMS, Transform, opened, roomy, sealed
 
 pytest.importorskip("scapy")
@@ -16,18 +16,18 @@ from scapy.layers.ipsec import ESP, SecurityAssociation
 from scapy.packet import Raw
 
 ENC_NAMES = {
-    alg.ENC_NULL: "NULL",
-    alg.ENC_AES_CBC: "AES-CBC",
-    alg.ENC_AES_CTR: "AES-CTR",
-    alg.ENC_AES_GCM_16: "AES-GCM",
-    alg.ENC_CHACHA20_POLY1305: "CHACHA20-POLY1305",
+    constants.EALG_NULL: "NULL",
+    constants.EALG_AESCBC: "AES-CBC",
+    constants.EALG_AESCTR: "AES-CTR",
+    constants.EALG_AESGCM16: "AES-GCM",
+    constants.EALG_CHACHA20POLY1305: "CHACHA20-POLY1305",
 }
 AUTH_NAMES = {
-    alg.AUTH_NONE: "NULL",
-    alg.AUTH_SHA1: "HMAC-SHA1-96",
-    alg.AUTH_SHA2_256: "SHA2-256-128",
-    alg.AUTH_SHA2_384: "SHA2-384-192",
-    alg.AUTH_SHA2_512: "SHA2-512-256",
+    constants.AALG_NONE: "NULL",
+    constants.AALG_SHA1HMAC: "HMAC-SHA1-96",
+    constants.AALG_SHA2_256: "SHA2-256-128",
+    constants.AALG_SHA2_384: "SHA2-384-192",
+    constants.AALG_SHA2_512: "SHA2-512-256",
 }
 KNOWN = [transform for transform in TRANSFORMS if transform.auth in AUTH_NAMES]
 OUTER = {
@@ -51,7 +51,7 @@ def scapy_sa(transform: Transform, outer: int, high: int | None) -> SecurityAsso
         spi=SPI,
         seq_num=1,
         crypt_algo=ENC_NAMES[transform.enc.id],
-        crypt_key=transform.enc_key if transform.enc.id != alg.ENC_NULL else None,
+        crypt_key=transform.enc_key if transform.enc.id != constants.EALG_NULL else None,
         auth_algo=AUTH_NAMES[transform.auth],
         tunnel_header=OUTER[outer].copy(),
         esn_en=high is not None,
@@ -64,7 +64,7 @@ def scapy_sa(transform: Transform, outer: int, high: int | None) -> SecurityAsso
 @pytest.mark.parametrize("outer", [4, 6])
 @pytest.mark.parametrize("high", [None, 0, 7])
 def test_both_directions(transform: Transform, outer: int, high: int | None) -> None:
-    flags = 0 if high is None else alg.SADB_X_SAFLAGS_ESN
+    flags = 0 if high is None else constants.SA_FLAG_ESN
     sending, receiving = roomy(), roomy()
     sending.sequence = receiving.received_high = (high or 0) << 32
     sending.sequence_limit = receiving.received_limit = sending.sequence + 100

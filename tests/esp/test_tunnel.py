@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.esp import algorithms as alg
 from ipsectools.esp import drops, tunnel
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import ENCRYPTIONS
 from tests.esp.sas import TRANSFORMS, Transform
 
 RECORDED = json.loads((Path(__file__).parent.parent / "data" / "recordings" / "kernel.json").read_text())
@@ -40,7 +41,7 @@ def test_header_fields_as_recorded() -> None:
             table = tunnel.tos_table(settings["net.inet.ipsec.ecn"])
             assert table[tunnel.inner_tos(inner)] == packet["tos"], step
             assert tunnel.outer_df(inner, settings["net.inet.ipsec.dfbit"]) == packet["df"], step
-            cbc = alg.ENCRYPTIONS[alg.ENC_AES_CBC]
+            cbc = ENCRYPTIONS[constants.EALG_AESCBC]
             assert tunnel.outer_length(cbc, 0, 84, outer_header=20, natt=False) == packet["len"]
             seen += 1
     assert seen > 30
@@ -90,14 +91,14 @@ def test_inner_mtu_is_the_largest_that_fits(transform: Transform) -> None:
 
 
 def test_sizes_by_hand() -> None:
-    gcm, cbc = alg.ENCRYPTIONS[alg.ENC_AES_GCM_16], alg.ENCRYPTIONS[alg.ENC_AES_CBC]
+    gcm, cbc = ENCRYPTIONS[constants.EALG_AESGCM16], ENCRYPTIONS[constants.EALG_AESCBC]
     # 20 IP + 8 ESP + 8 IV + 1372 + 2 pad + 2 trailer + 16 ICV
     assert tunnel.outer_length(gcm, 0, 1372, outer_header=20, natt=False) == 1428
     assert tunnel.inner_mtu(gcm, 0, 1500, outer_header=20, natt=False) == 1446
     assert tunnel.inner_mtu(gcm, 0, 1500, outer_header=20, natt=True) == 1438
     assert tunnel.inner_mtu(gcm, 0, 1500, outer_header=40, natt=False) == 1426
-    assert tunnel.inner_mtu(cbc, alg.AUTH_SHA2_256, 1500, outer_header=20, natt=False) == 1438
-    assert tunnel.inner_mtu(cbc, alg.AUTH_SHA2_256, 50, outer_header=20, natt=False) < 0
+    assert tunnel.inner_mtu(cbc, constants.AALG_SHA2_256, 1500, outer_header=20, natt=False) == 1438
+    assert tunnel.inner_mtu(cbc, constants.AALG_SHA2_256, 50, outer_header=20, natt=False) < 0
 
 
 @pytest.mark.parametrize(

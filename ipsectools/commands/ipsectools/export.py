@@ -8,26 +8,10 @@ from __future__ import annotations
 import sys
 
 from ipsectools.commands.ipsectools import private_file, sas
-from ipsectools.esp import algorithms
+from ipsectools.pfkey import constants
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 
 USAGE = "usage: ipsectools export wireshark -o FILE\n"
-
-CIPHERS = {
-    11: "NULL",
-    12: "AES-CBC [RFC3602]",
-    13: "AES-CTR [RFC3686]",
-    20: "AES-GCM with 16 octet ICV [RFC4106]",
-}
-"""Wireshark's names by PF_KEY's encryption ids. Its ESP dissector has no ChaCha20-Poly1305."""
-
-AUTHENTICATORS = {
-    0: "NULL",
-    3: "HMAC-SHA-1-96 [RFC2404]",
-    5: "HMAC-SHA-256-128 [RFC4868]",
-    6: "HMAC-SHA-384-192 [RFC4868]",
-    7: "HMAC-SHA-512-256 [RFC4868]",
-    251: "ANY 96 bit authentication [no checking]",
-}
 
 
 def main(arguments: list[str]) -> int:
@@ -65,20 +49,25 @@ def main(arguments: list[str]) -> int:
 
 def esp_sa(sa: sas.Sa) -> str | None:
     """The line of Wireshark's esp_sa table for an SA: 8 quoted fields. None if it does not know the algorithm."""
-    if sa.encrypt not in CIPHERS or (
-        sa.auth and sa.encrypt != algorithms.ENC_AES_GCM_16 and sa.auth not in AUTHENTICATORS
-    ):
+    cipher = ENCRYPTIONS.get(sa.encrypt)
+    if cipher is None or not cipher.wireshark:
         return None
-    is_aead = sa.encrypt == algorithms.ENC_AES_GCM_16
-    has_auth_key = sa.auth not in (algorithms.AUTH_NONE, algorithms.AUTH_NULL) and not is_aead
+    is_aead = cipher.aead
+    authenticator = "NULL"
+    if sa.auth and not is_aead:
+        known = AUTHENTICATIONS.get(sa.auth)
+        if known is None or not known.wireshark:
+            return None
+        authenticator = known.wireshark
+    has_auth_key = sa.auth not in (constants.AALG_NONE, constants.AALG_NULL) and not is_aead
     fields = (
         "IPv6" if ":" in sa.src else "IPv4",
         sa.src.partition("%")[0],
         sa.dst.partition("%")[0],
         f"0x{sa.spi:08x}",
-        CIPHERS[sa.encrypt],
-        f"0x{sa.encryption_key().hex()}" if sa.encrypt != algorithms.ENC_NULL else "",
-        AUTHENTICATORS[0 if is_aead else sa.auth],
+        cipher.wireshark,
+        f"0x{sa.encryption_key().hex()}" if sa.encrypt != constants.EALG_NULL else "",
+        authenticator,
         f"0x{sa.auth_key().hex()}" if has_auth_key else "",
     )
     return ",".join(f'"{field}"' for field in fields)

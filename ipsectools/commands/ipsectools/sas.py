@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from ipsectools.daemon import client
-from ipsectools.esp import algorithms
 from ipsectools.pfkey import extensions as ext
 from ipsectools.pfkey import message as messages
 from ipsectools.pfkey import sockaddr
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 from ipsectools.pfkey.constants import (
     EXT_ADDRESS_DST,
     EXT_ADDRESS_SRC,
@@ -69,10 +69,10 @@ class Sa:
     @property
     def algorithms(self) -> str:
         """Names of cipher and authenticator (an AEAD's is part of the cipher)."""
-        encryption = algorithms.ENCRYPTIONS.get(self.encrypt)
+        encryption = ENCRYPTIONS.get(self.encrypt)
         names = [encryption.name if encryption else str(self.encrypt)]
-        if self.auth in algorithms.AUTHENTICATIONS and not (encryption and encryption.aead):
-            names.append(algorithms.AUTHENTICATIONS[self.auth].name)
+        if self.auth in AUTHENTICATIONS and not (encryption and encryption.aead):
+            names.append(AUTHENTICATIONS[self.auth].name)
         return " ".join(names)
 
     def encryption_key(self) -> bytes:

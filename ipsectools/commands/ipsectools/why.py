@@ -16,6 +16,7 @@ from ipsectools.errno import ENXIO, KernelError
 from ipsectools.esp import algorithms, tunnel
 from ipsectools.esp.drops import DROPS
 from ipsectools.host.marks import Marks
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -365,10 +366,10 @@ class Walk:
                 " (and the other direction)",
                 "out-no-sa",
             )
-        encryption = algorithms.ENCRYPTIONS.get(sa["encrypt"])
+        encryption = ENCRYPTIONS.get(sa["encrypt"])
         name = encryption.name if encryption else f"encryption {sa['encrypt']}"
-        if sa["auth"] in algorithms.AUTHENTICATIONS and not (encryption and encryption.aead):
-            name += " " + algorithms.AUTHENTICATIONS[sa["auth"]].name
+        if sa["auth"] in AUTHENTICATIONS and not (encryption and encryption.aead):
+            name += " " + AUTHENTICATIONS[sa["auth"]].name
         natt = f", UDP {sa['natt'][0]} > {sa['natt'][1]}" if sa["natt"] else ""
         self.say("SA", f"spi {sa['spi']} (0x{sa['spi']:08x}) {sa['state']} mode {sa['mode']} {name}{natt}")
         if sa["shared_key"]:
@@ -398,7 +399,7 @@ class Walk:
     # the outer packet
 
     def wrap(self, interface: dict[str, Any], sa: dict[str, Any], length: int) -> dict[str, Any]:
-        encryption = algorithms.ENCRYPTIONS[sa["encrypt"]]
+        encryption = ENCRYPTIONS[sa["encrypt"]]
         compatible = bool(self.sysctl("net.inet.esp.ctr_compatibility"))
         version = 6 if ":" in sa["dst"] else 4
         header = 40 if version == 6 else 20
@@ -489,7 +490,7 @@ class Walk:
             return 1, df
         if df and length > tunnel.SMALLEST_INNER[self.packet.version]:
             mtu = max(mtu, least)
-            encryption = algorithms.ENCRYPTIONS[sa["encrypt"]]
+            encryption = ENCRYPTIONS[sa["encrypt"]]
             most = tunnel.inner_mtu(
                 encryption, sa["auth"], mtu, outer_header=header, natt=bool(sa["natt"]), ctr_compatibility=compatible
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipsectools.commands.setkey import errors
 from ipsectools.pfkey import extensions as ext
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 from ipsectools.pfkey.constants import EXT_SUPPORTED_AUTH, EXT_SUPPORTED_ENCRYPT
 from ipsectools.pfkey.message import extensions
 
@@ -37,8 +38,8 @@ class Algorithms:
 
 
 FREEBSD = Algorithms(
-    {3: (160, 160), 5: (256, 256), 6: (384, 384), 7: (512, 512), 14: (128, 128), 251: (8, 2048)},
-    {11: (0, 2048), 12: (128, 256), 13: (128, 256), 15: (256, 256), 20: (128, 256)},
+    {row.id: (row.min_bits, row.max_bits) for row in AUTHENTICATIONS.values() if row.offered and row.words},
+    {row.id: (row.min_bits, row.max_bits) for row in ENCRYPTIONS.values() if row.words},
 )
 """What FreeBSD 14 names, for checks without a kernel."""
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     AddressText = Callable[[bytes], str]
 
-_ENCRYPTION = {number: word for word, number in names.ENCRYPTION.items() if word not in ("simple", "rijndael-cbc")}
-_AUTHENTICATION = {number: word for word, number in names.AUTHENTICATION.items()}
-_COMPRESSION = {number: word for word, number in names.COMPRESSION.items()}
 _MODE = {number: word for word, number in names.MODE.items()}
 _SATYPE = {number: word for word, number in names.SATYPE.items() if not word.endswith("-old")}
 _DIRECTION = {number: word for word, number in names.DIRECTION.items()}
@@ -124,15 +121,15 @@ def _extensions(statement: Statement, address_text: AddressText) -> list[str]:
 def _algorithms(statement: Statement) -> list[str]:
     words = []
     if statement.encryption_key is not None:
-        words += ["-E", _ENCRYPTION[statement.encryption], _key(statement.encryption_key)]
+        words += ["-E", names.ENCRYPTION_NAMES[statement.encryption], _key(statement.encryption_key)]
     elif statement.encryption == c.EALG_NULL:
         words += ["-E", "simple"]
     elif statement.encryption:
-        words += ["-C", _COMPRESSION[statement.encryption]]
+        words += ["-C", names.COMPRESSION_NAMES[statement.encryption]]
         if statement.flags & c.SA_FLAG_RAWCPI:
             words.append("-R")
     if statement.authentication:
-        words += ["-A", _AUTHENTICATION[statement.authentication]]
+        words += ["-A", names.AUTHENTICATION_NAMES[statement.authentication]]
         if statement.authentication_key is not None:
             words.append(_key(statement.authentication_key))
     return words

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipsectools.esp.algorithms import ENCRYPTIONS
 from ipsectools.esp.traffic import NO_LIMIT
 from ipsectools.kernel.numeric import unparse
 from ipsectools.pfkey import sockaddr
+from ipsectools.pfkey.algorithms import ENCRYPTIONS
 from ipsectools.pfkey.constants import IPPROTO_ESP, MODE_TUNNEL
 
 TYPE_CHECKING = False

@@ -15,11 +15,8 @@ from ipsectools.kernel.key.tables import ACQUIRES
 from ipsectools.kernel.key.validate import ENCRYPTION_ALGORITHMS
 from ipsectools.pfkey import extensions
 from ipsectools.pfkey import sockaddr as sockaddrs
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS
 from ipsectools.pfkey.constants import (
-    AALG_SHA1HMAC,
-    AALG_SHA2_256,
-    AALG_SHA2_384,
-    AALG_SHA2_512,
     CALG_DEFLATE,
     EXT_ADDRESS_DST,
     EXT_ADDRESS_SRC,
@@ -46,7 +43,7 @@ _PROPOSED_REPLAY = 32
 _SOFT = (1, 0, 0, 28800)
 _HARD = (1, 0, 86400, 0)
 """Limits of every combination (allocations, bytes, addtime, usetime), with the kernel's slip that leaves two at 0."""
-_HMACS = ((AALG_SHA1HMAC, 160), (AALG_SHA2_256, 256), (AALG_SHA2_384, 384), (AALG_SHA2_512, 512))
+_HMACS = tuple((row.id, row.min_bits) for row in AUTHENTICATIONS.values() if row.hash)
 
 
 def tick(engine: KeyEngine, now: int) -> None:

@@ -7,28 +7,19 @@ cipher's nonce size, not that of ESP's IV.
 from __future__ import annotations
 
 from ipsectools.errno import EAFNOSUPPORT, EINVAL, ENOBUFS, EOPNOTSUPP
+from ipsectools.esp.algorithms import implicit_authentication
 from ipsectools.kernel.key import release
 from ipsectools.kernel.key.errors import Refused
 from ipsectools.pfkey import extensions
 from ipsectools.pfkey import sockaddr as sockaddrs
+from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 from ipsectools.pfkey.constants import (
-    AALG_AES128GMAC,
-    AALG_AES192GMAC,
-    AALG_AES256GMAC,
     AALG_CHACHA20POLY1305,
     AALG_NONE,
     AALG_NULL,
-    AALG_SHA1HMAC,
-    AALG_SHA2_256,
-    AALG_SHA2_384,
-    AALG_SHA2_512,
     AALG_TCP_MD5,
     AF_INET,
     CALG_DEFLATE,
-    EALG_AESCBC,
-    EALG_AESCTR,
-    EALG_AESGCM16,
-    EALG_AESGMAC,
     EALG_CHACHA20POLY1305,
     EALG_NONE,
     EALG_NULL,
@@ -64,58 +55,20 @@ if TYPE_CHECKING:
 
     Extensions = dict[int, bytes]
 
-AUTH_ALGORITHMS: tuple[tuple[int, int, int, int], ...] = (
-    (AALG_SHA1HMAC, 0, 160, 160),
-    (AALG_SHA2_256, 0, 256, 256),
-    (AALG_SHA2_384, 0, 384, 384),
-    (AALG_SHA2_512, 0, 512, 512),
-    (AALG_AES128GMAC, 0, 128, 128),
-    (AALG_AES192GMAC, 0, 128, 128),
-    (AALG_AES256GMAC, 0, 128, 128),
-    *(((AALG_CHACHA20POLY1305, 0, 128, 128),) if release.CHACHA20_POLY1305 else ()),
-    (AALG_NULL, 0, 8, 2048),
-)
+_ENCRYPTIONS = {id: row for id, row in ENCRYPTIONS.items() if release.CHACHA20_POLY1305 or id != EALG_CHACHA20POLY1305}
+_AUTHENTICATIONS = {
+    id: row
+    for id, row in AUTHENTICATIONS.items()
+    if row.offered and (release.CHACHA20_POLY1305 or id != AALG_CHACHA20POLY1305)
+}
+
+AUTH_ALGORITHMS = tuple((row.id, 0, row.min_bits, row.max_bits) for row in _AUTHENTICATIONS.values())
 """(id, ivlen, min bits, max bits) in the order of REGISTER's answer."""
+ENCRYPTION_ALGORITHMS = tuple((row.id, row.nonce, row.min_bits, row.max_bits) for row in _ENCRYPTIONS.values())
 
-ENCRYPTION_ALGORITHMS: tuple[tuple[int, int, int, int], ...] = (
-    (EALG_NULL, 0, 0, 2048),
-    (EALG_AESCBC, 16, 128, 256),
-    (EALG_AESCTR, 16, 128, 256),
-    *(((EALG_CHACHA20POLY1305, 12, 256, 256),) if release.CHACHA20_POLY1305 else ()),
-    (EALG_AESGCM16, 12, 128, 256),
-    (EALG_AESGMAC, 12, 128, 256),
-)
-
-# encryption id -> key bytes that are accepted, without salt
-_CIPHER_KEY_BYTES = {
-    EALG_AESCBC: (16, 24, 32),
-    EALG_AESCTR: (16, 24, 32),
-    EALG_AESGCM16: (16, 24, 32),
-    **({EALG_CHACHA20POLY1305: (32,)} if release.CHACHA20_POLY1305 else {}),
-}
-_SALTED = (EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305)
-_SALT_BYTES = 4
-_NULL_KEY_MAX_BYTES = 256
-
-# authentication id -> most key bytes (an HMAC's block); None: any
-_AUTH_KEY_MAX_BYTES: dict[int, int | None] = {
-    AALG_SHA1HMAC: 64,
-    AALG_SHA2_256: 64,
-    AALG_SHA2_384: 128,
-    AALG_SHA2_512: 128,
-    AALG_AES128GMAC: 16,
-    AALG_AES192GMAC: 24,
-    AALG_AES256GMAC: 32,
-    **({AALG_CHACHA20POLY1305: 32} if release.CHACHA20_POLY1305 else {}),
-    AALG_NULL: None,
-}
-_ONLY_WITHIN_AEAD = (AALG_AES128GMAC, AALG_AES192GMAC, AALG_AES256GMAC, AALG_CHACHA20POLY1305)
-_GMAC_OF_KEY_BYTES = {16: AALG_AES128GMAC, 24: AALG_AES192GMAC, 32: AALG_AES256GMAC}
-
-COUNTER_MODE = (EALG_AESCTR, EALG_AESGCM16, EALG_CHACHA20POLY1305)
+COUNTER_MODE = frozenset(row.id for row in _ENCRYPTIONS.values() if row.counter_iv and row.usable)
 """Encryption whose IV is a counter that must never repeat under one key."""
 
-_TCP_KEY_MAX_BYTES = 80
 _REPLAY_PACKETS_MAX = 0xFFFFFFFF - 32
 _WINDOW_BYTES_MAX = 1 << 24
 """A larger window's bitmap would not be allocated (FreeBSD depends on free memory here)."""
@@ -151,7 +104,7 @@ def set_values(sa: SecurityAssociation, found: Extensions, mode: int, *, tcpmd5:
             raise Refused(EINVAL)
     elif protocol == IPPROTO_TCP and tcpmd5:
         size = len(extensions.read_key(key_auth)[1]) if key_auth else 0
-        if auth != AALG_TCP_MD5 or encrypt != EALG_NONE or not 0 < size <= _TCP_KEY_MAX_BYTES:
+        if auth != AALG_TCP_MD5 or encrypt != EALG_NONE or not AUTHENTICATIONS[AALG_TCP_MD5].accepts_key(size):
             raise Refused(EINVAL)
     else:
         # TCP signatures live in a module of their own
@@ -221,38 +174,26 @@ def _check_esp(flags: int, encrypt: int, key_encrypt: bytes, auth: int, key_auth
     """Checks ESP's algorithms; returns the authentication id, which an AEAD brings with itself."""
     if flags & SA_FLAG_OLD and flags & SA_FLAG_DERIV:
         raise Refused(EINVAL)
-    sizes = _CIPHER_KEY_BYTES.get(encrypt)
-    if (sizes is None and encrypt != EALG_NULL) or not key_encrypt:
+    cipher = _ENCRYPTIONS.get(encrypt)
+    if cipher is None or not cipher.usable or not key_encrypt:
         raise Refused(EINVAL)
     if flags & SA_FLAG_IV4B and not flags & SA_FLAG_OLD:
         raise Refused(EINVAL)
     size = len(extensions.read_key(key_encrypt)[1])
-    if sizes is None:
-        if size > _NULL_KEY_MAX_BYTES:
-            raise Refused(EINVAL)
-    else:
-        if encrypt in _SALTED:
-            size -= _SALT_BYTES
-        if size not in sizes:
-            raise Refused(EINVAL)
+    if not cipher.accepts_key(size):
+        raise Refused(EINVAL)
     if auth != AALG_NONE:
-        _check_auth(flags, auth, key_auth, encrypt)
-    if encrypt == EALG_AESGCM16:
-        return _GMAC_OF_KEY_BYTES[size]
-    if encrypt == EALG_CHACHA20POLY1305:
-        return AALG_CHACHA20POLY1305
-    return auth
+        _check_auth(flags, auth, key_auth, cipher.aead)
+    return implicit_authentication(cipher, size) or auth
 
 
-def _check_auth(flags: int, auth: int, key_auth: bytes, encrypt: int = EALG_NULL) -> None:
-    if auth not in _AUTH_KEY_MAX_BYTES or not key_auth or flags & SA_FLAG_OLD:
+def _check_auth(flags: int, auth: int, key_auth: bytes, beside_aead: bool = False) -> None:
+    row = _AUTHENTICATIONS.get(auth)
+    if row is None or not key_auth or flags & SA_FLAG_OLD:
         raise Refused(EINVAL)
-    most = _AUTH_KEY_MAX_BYTES[auth]
-    if most is not None and len(extensions.read_key(key_auth)[1]) > most:
+    if not row.accepts_key(len(extensions.read_key(key_auth)[1])) or beside_aead:
         raise Refused(EINVAL)
-    if encrypt in (EALG_AESGCM16, EALG_CHACHA20POLY1305):
-        raise Refused(EINVAL)
-    if auth in _ONLY_WITHIN_AEAD:
+    if not row.usable:
         raise Refused(EOPNOTSUPP)
 
 
