@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ipsectools.esp.algorithms import ENCRYPTIONS
 from ipsectools.esp.tunnel import MODE_TUNNEL, inner_mtu
-from ipsectools.pfkey.algorithms import ENCRYPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipsectools.pfkey.algorithms import AUTHENTICATIONS
+from ipsectools.pfkey.algorithms import ENCRYPTIONS as ENCRYPTIONS
 from ipsectools.pfkey.constants import (
     AALG_AES128GMAC,
     AALG_AES192GMAC,
