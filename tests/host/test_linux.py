@@ -350,7 +350,8 @@ def test_the_environment_decides(wanted, monkeypatch):
     from ipsectools import host
 
     monkeypatch.setenv("IPSECTOOLS_HOST", wanted)
-    assert host.packets_can_flow() == (wanted == "linux")
+    assert host.is_simulated() == (wanted == "simulated")
+    assert host.packets_can_flow() == (wanted == "linux" and host.missing() is None)
     monkeypatch.setenv("IPSECTOOLS_HOST", "freebsd")
     with pytest.raises(host.HostError):
         host.packets_can_flow()

@@ -74,7 +74,8 @@ def _packets() -> Iterator[Finding]:
         os.close(os.open(detect.TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
         yield OK, f"{detect.TUN_DEVICE} can be opened", ""
     except OSError as error:
-        fix = "modprobe tun; in a container: --device /dev/net/tun"
+        here = "be root, or may open it" if os.path.exists(detect.TUN_DEVICE) else "modprobe tun"
+        fix = f"{here}; in a container: --device {detect.TUN_DEVICE}"
         yield MISSING, f"{detect.TUN_DEVICE}: {error.strerror}", fix
     privilege = "be root; in a container: --cap-add "
     try:
@@ -91,16 +92,12 @@ def _packets() -> Iterator[Finding]:
         if is_simulated():
             yield NOTE, f"simulated: everything but packets works{forced}", f"unset {VARIABLE}"
         elif (lacking := missing()) is None:
-            yield OK, f"live: packets flow{forced}", ""
+            yield OK, "live: packets flow", ""
             if not _leads_out():
                 yield NOTE, "no interface leads out of this host: packets flow inside it only", ""
         else:
             text = f"no packets flow for want of {lacking}: interfaces are shown, changes are refused"
-            yield (
-                NOTE,
-                text,
-                f"`ipsectools shell --lab' (real packets), or {VARIABLE}=simulated (everything but packets)",
-            )
+            yield NOTE, text, f"{VARIABLE}=simulated has everything but packets"
     except HostError as error:
         yield MISSING, str(error), f"unset {VARIABLE}"
 
@@ -146,7 +143,7 @@ def _left_simulations() -> Iterator[Finding]:
 
 def _state() -> Iterator[Finding]:
     from ipsectools.daemon import limits
-    from ipsectools.host import is_simulated
+    from ipsectools.host import is_simulated, missing
     from ipsectools.kernel import statedir
 
     yield from _left_simulations()
@@ -181,7 +178,8 @@ def _state() -> Iterator[Finding]:
         elif not is_simulated() and statedir.moves_packets(directory):
             yield MISSING, "ipsecd is not running, so that nothing passes the ipsec interfaces", "ipsecd"
         else:
-            yield OK, "ipsecd is not running; it starts when it is needed", ""
+            needed = "is needed" if missing() is None else "could do something here"
+            yield OK, f"ipsecd is not running; it starts when it {needed}", ""
     elif found["version"] != __version__:
         text = f"ipsecd {found['version']} is running (process {found['pid']}), this is {__version__}"
         yield MISSING, text, "ipsecd --stop; no SA is lost"
