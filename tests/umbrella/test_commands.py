@@ -117,7 +117,7 @@ def test_doctor_says_what_is_wrong(host: State, tmp_path: Path) -> None:
     [
         (b"garbage", "not a usable state file (file is not a database)"),
         (sqlite3.Connection, "not a state file of ipsectools"),
-        (slice(0, -9000), "damaged"),
+        (slice(0, -9000), "malformed"),
         (99, "written by a newer version"),
     ],
 )
