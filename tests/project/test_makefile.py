@@ -38,10 +38,21 @@ def test_make_alone_lists_the_targets() -> None:
 
 def test_every_target_of_the_makefile_is_explained() -> None:
     makefile = read("Makefile")
-    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
-    assert phony
-    for target in phony[1].split():
+    for target in phony_targets(makefile):
         assert re.search(rf"^{target}:.*## ", makefile, re.M), target
+
+
+def phony_targets(makefile: str) -> set[str]:
+    lines = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    return {target for line in lines for target in line.split()}
+
+
+def test_every_target_that_is_no_file_is_phony() -> None:
+    """A file of that name, `test` say, must not make make think that there is nothing to do."""
+    makefile = read("Makefile")
+    targets = {name for line in re.findall(r"^([^\s#:=.][^#:=]*):(?!=)", makefile, re.M) for name in line.split()}
+    assert {"help", "test", "uninstall"} <= targets
+    assert {name for name in targets if not name.startswith("$(VENV)/")} == phony_targets(makefile)
 
 
 def test_readme_commands_are_targets() -> None:
@@ -54,6 +65,7 @@ def test_readme_commands_are_targets() -> None:
 def test_ci_runs_the_readme_s_test_command() -> None:
     script = read(".ci/run")
     assert "make test\n" in script
+    assert "make check\n" in script
     assert os.access(os.path.join(CHECKOUT, ".ci", "run"), os.X_OK)
 
 
@@ -61,8 +73,27 @@ def test_ci_ends_within_45_minutes() -> None:
     """Whatever hangs: the bounds of its parts add up."""
     bounds = re.findall(r"\btimeout (?:--kill-after=(\d+) )?(\d+) ", read(".ci/run"))
     commands = re.findall(r"^.*\b(?:make|sh \.make/\w+)\b.*$", re.sub("(?m)^#.*$", "", read(".ci/run")), re.M)
-    assert len(bounds) == len(commands) == 3
+    assert len(bounds) == len(commands) == 4
     assert sum(int(more or 0) + int(seconds) for more, seconds in bounds) <= 45 * 60
+
+
+def test_a_manual_page_that_mandoc_does_not_like_fails_the_check(tmp_path: Path) -> None:
+    if shutil.which("mandoc") is None:
+        pytest.skip("mandoc is not installed")
+    pages = sorted(f"man/{name}" for name in os.listdir(os.path.join(CHECKOUT, "man")))
+    linted = run("sh", ".make/lint-manuals", *pages)
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, "", "")
+    bad = tmp_path / "bad.8"
+    bad.write_text(read(pages[0]) + ".No Such Macro\n.Xyz\n", encoding="utf-8")
+    assert run("sh", ".make/lint-manuals", str(bad), *pages).returncode == 1
+
+
+def test_make_check_looks_at_every_manual_page() -> None:
+    dry = run("make", "-n", "check")
+    assert dry.returncode == 0
+    linting = next(line.split() for line in dry.stdout.splitlines() if ".make/lint-manuals" in line)
+    pages = os.listdir(os.path.join(CHECKOUT, "man"))
+    assert {f"man/{page}" for page in pages} <= set(linting)
 
 
 def test_fresh_machines_are_said_not_to_be_had(tmp_path: Path) -> None:
