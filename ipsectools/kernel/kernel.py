@@ -21,6 +21,7 @@ from ipsectools.kernel.interfaces.list import Interfaces
 from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.ledger import Ledger
 from ipsectools.kernel.state import KernelState
+from ipsectools.kernel.statefile import APPLICATION_ID, SIMULATED_ID
 from ipsectools.kernel.store import Store, Table
 from ipsectools.kernel.sysctl import TABLES as SYSCTL_TABLES
 from ipsectools.pfkey.constants import MAKE_NOTHING
@@ -52,7 +53,8 @@ class Kernel(KernelState):
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
         tables = [*INTERFACE_TABLES, routes.TABLE, *kinds.tables(), *sync.TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES]
         tables += self._host_tables.values()
-        super().__init__(Store(state_path, tables), host, now, make_ledger)
+        mark = SIMULATED_ID if host.tables else APPLICATION_ID
+        super().__init__(Store(state_path, tables, application_id=mark), host, now, make_ledger)
         self.link_followers += [inet6.attach_link_local, inet6.finish_detection]
         self._routes = routes.Routes(self, active=moves_traffic)
         self.address_followers.append(self._routes.guard)

@@ -12,12 +12,12 @@ import os
 
 from ipsectools.host import VARIABLE as HOST_VARIABLE
 from ipsectools.host import HostError, is_simulated
+from ipsectools.kernel import statefile
 from ipsectools.kernel.errors import StateError, check_directory
 from ipsectools.kernel.namespace import MARK_FILE, VARIABLE, namespace_mark, namespace_name, read_mark
 
 ROOT = "/run/ipsectools"
 STATE_FILE = "state.db"
-_SIMULATION = b"CREATE TABLE simulated_link"
 
 
 def choose() -> str:
@@ -26,7 +26,7 @@ def choose() -> str:
     if wanted:
         return os.path.abspath(wanted)
     usual = usual_place()
-    return f"{usual}/simulated" if _is_simulated() and _SIMULATION not in _schema(usual) else usual
+    return f"{usual}/simulated" if _is_simulated() and _kind(usual) != "simulated" else usual
 
 
 def usual_place() -> str:
@@ -114,24 +114,17 @@ def _check_kind(path: str) -> None:
     if not _is_simulated():
         if is_of_simulation(path):
             raise StateError(f"{path}: the state of a simulated host, which {HOST_VARIABLE}=simulated opens")
-    elif (schema := _schema(path)) and _SIMULATION not in schema:
+    elif _kind(path) == "linux":
         raise StateError(f"{path}: the state of a real host, not of a simulated one")
 
 
-def _schema(directory: str) -> bytes:
-    """The part of the state file there in which the names of its tables are; empty if there is no state file."""
-    try:
-        # Not by SQLite: that takes time, and the owner does not let it look.
-        with open(f"{directory}/{STATE_FILE}", "rb", buffering=0) as file:
-            schema = file.read(1 << 16)
-    except OSError:
-        return b""
-    return schema if schema.startswith(b"SQLite format 3\0") and b"CREATE TABLE interface" in schema else b""
+def _kind(directory: str) -> str:
+    return statefile.kind(f"{directory}/{STATE_FILE}")
 
 
 def is_of_simulation(directory: str) -> bool:
     """Whether the state there is that of a simulated host. Costs time if it is, or was."""
-    if _SIMULATION not in _schema(directory):
+    if _kind(directory) != "simulated":
         return False
     from ipsectools.kernel.store import peek
 

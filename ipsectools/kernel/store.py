@@ -14,6 +14,7 @@ import sqlite3
 from ipsectools.errno import EIO, ENOSPC, EROFS, KernelError
 from ipsectools.kernel.errors import StateError, check_file
 from ipsectools.kernel.filewatch import FileWatch
+from ipsectools.kernel.statefile import APPLICATION_ID, SCHEMA_VERSION, read_marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
 Value: TypeAlias = "int | str | bytes | float | None"
 """What a column may hold."""
 
-__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "StateError", "Store", "Table", "Value", "peek"]
-
-APPLICATION_ID = 0x49505365  # "IPSe"
-SCHEMA_VERSION = 3
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "SCHEMA_VERSION", "StateError", "Store", "Table", "Value", "peek"]
 
 
 def _give_kinds_their_rows(db: sqlite3.Connection) -> None:
@@ -51,7 +49,6 @@ def _stamp_sas(db: sqlite3.Connection) -> None:
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _give_kinds_their_rows, 2: _stamp_sas}
 """From a schema version to the function that makes the next one of it, in one transaction with the others."""
 
-_MAGIC = b"SQLite format 3\0"
 _CACHE = -(1 << 20)  # KiB: all pages that were ever read stay in memory, whatever becomes of the file
 _JOURNAL_LIMIT = 4 << 20  # bytes of the write-ahead log that are kept between transactions
 
@@ -96,6 +93,7 @@ class Store:
         *,
         version: int = SCHEMA_VERSION,
         migrations: Mapping[int, Callable[[sqlite3.Connection], None]] = MIGRATIONS,
+        application_id: int = APPLICATION_ID,
     ) -> None:
         """Opens or makes the file. Raises StateError, leaving the file as it was, if it is not ours to use."""
         self.path = path
@@ -122,7 +120,7 @@ class Store:
         try:
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0)
             try:
-                self._open(fresh, tables, version, migrations)
+                self._open(fresh, tables, version, migrations, application_id)
                 if self._leaves_secrets:
                     self._remove_log()
             except BaseException:
@@ -146,6 +144,7 @@ class Store:
         tables: Sequence[Table],
         version: int,
         migrations: Mapping[int, Callable[[sqlite3.Connection], None]],
+        application_id: int,
     ) -> None:
         db = self._db
         # One process owns the file: no shared memory file is needed beside it, and nobody can write in between.
@@ -156,7 +155,7 @@ class Store:
         if fresh:
             # Before the write-ahead log is switched on, so that the marks are in the file's header from the start.
             db.execute("BEGIN IMMEDIATE")
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA application_id = {application_id}")
             db.execute(f"PRAGMA user_version = {version}")
             for table in tables:
                 db.execute(table.create_sql())
@@ -173,8 +172,11 @@ class Store:
         for table in tables:
             db.execute(table.create_sql())
         if older < version:
+            db.execute(f"PRAGMA application_id = {application_id}")
             db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
+        if older < version:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # whoever reads the header only, sees it too
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             db.execute(f"SELECT count(*) FROM {name} NOT INDEXED").fetchone()  # into memory, see `_copy`
 
@@ -263,7 +265,7 @@ class Store:
             os.rename(f"{path}.new", path)
             self._db.close()
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-            self._open(False, (), SCHEMA_VERSION, {})
+            self._open(False, (), SCHEMA_VERSION, {}, 0)  # its marks are there
         except (sqlite3.Error, OSError) as error:
             self.report(f"{harm}; it cannot be put back, so nothing can be changed: {error}")
             self._fail_with(_errno_of(path, error) if isinstance(error, sqlite3.Error) else EIO)
@@ -353,10 +355,9 @@ def _check_header(path: str, version: int) -> bool:
         header = file.read(100)
     if not header:
         return True
-    ours = len(header) == 100 and header.startswith(_MAGIC) and int.from_bytes(header[68:72], "big") == APPLICATION_ID
-    if not ours:
+    mark, found = read_marks(header)
+    if not mark:
         raise StateError(f"{path}: not a state file of ipsectools")
-    found = int.from_bytes(header[60:64], "big")
     if not 0 < found <= version:
         raise StateError(f"{path}: state of a newer version ({found}; this one knows up to {version})")
     return False

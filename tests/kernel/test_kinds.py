@@ -15,6 +15,7 @@ from ipsectools.kernel.interfaces import kinds
 from ipsectools.kernel.interfaces.interface import Interface, Tunnel
 from ipsectools.kernel.operation import OPERATIONS, Operation, on_interface
 from ipsectools.kernel.state import KernelState
+from ipsectools.kernel.statefile import kind
 from ipsectools.kernel.store import APPLICATION_ID, Table
 
 from .driver import Driver
@@ -30,6 +31,7 @@ def test_a_state_file_of_schema_1(tmp_path: Path) -> None:
     db.executescript((DATA / "schema1.sql").read_text())
     db.close()
     path.chmod(0o600)
+    assert kind(str(path)) == "simulated"
     driver = Driver(str(path))
     ipsec0, ipsec7, epair0a = (driver.interface(name) for name in ("ipsec0", "ipsec7", "epair0a"))
     assert (ipsec0["reqid"], ipsec7["reqid"], epair0a["reqid"]) == (100, 0, None)
@@ -44,6 +46,8 @@ def test_a_state_file_of_schema_1(tmp_path: Path) -> None:
     assert sorted(policy.id for policy in driver.kernel.engine.spd.by_id.values()) == []
     driver.restart()
     assert driver.interface("ipsec7")["reqid"] == 0
+    driver.kernel.close()
+    assert kind(str(path)) == "simulated"
 
 
 class Toy(kinds.Kind):

@@ -205,7 +205,7 @@ def _device_trouble(name: str, trouble: str) -> Finding:
 
 def _state_file_trouble(directory: str) -> str:
     """Why the next command could not open the state file, which no ipsecd has open; empty if it could."""
-    from ipsectools.kernel import store
+    from ipsectools.kernel import statefile, store
     from ipsectools.kernel.errors import StateError, check_file
     from ipsectools.kernel.statedir import STATE_FILE
 
@@ -221,11 +221,11 @@ def _state_file_trouble(directory: str) -> str:
         return "" if str(error).endswith("in use by another process") else str(error)
     except OSError as error:
         return f"{path}: {error.strerror}"
-    if mark != (store.APPLICATION_ID,):
+    if mark not in ((statefile.APPLICATION_ID,), (statefile.SIMULATED_ID,)):
         return f"{path}: not a state file of ipsectools"
     if found != ("ok",):
         return f"{path}: damaged"
-    if version is None or not isinstance(version[0], int) or not 0 < version[0] <= store.SCHEMA_VERSION:
+    if version is None or not isinstance(version[0], int) or not 0 < version[0] <= statefile.SCHEMA_VERSION:
         return f"{path}: written by a newer version"
     return ""
 
