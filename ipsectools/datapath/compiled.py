@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ipsectools.host.linux.encap import EncapSocket
 
 MOST_WORKERS = 8
+_NOT_AT_PLACE = ("iv", "iv_limit", "received_limit", "sequence_limit")
+"""What an SA's place does not have yet: limits, and the first IV of a block of which none was used."""
 
 
 class _Driver:
@@ -50,7 +52,7 @@ class _Driver:
         if isinstance(before, _fast.Traffic):
             return before
         traffic = _fast.Traffic(place)
-        for field in before.__slots__:
+        for field in before.__slots__ if place is None else _NOT_AT_PLACE:
             if value := getattr(before, field):  # of a new SA next to none
                 setattr(traffic, field, value)
         traffic.grant()
