@@ -37,7 +37,8 @@ def heard(client: Client) -> list[tuple[int, int, int, int]]:
 
 
 def four(type: int, first: int, index: int = 3) -> list[tuple[int, int, int, int]]:
-    """in, out (IPv4), in, out (IPv6)."""
+    """in, out (IPv4), in, out (IPv6). What is gone is told without its interface."""
+    index = 0 if type == SPDDELETE else index
     return [(type, direction, first + at, index) for at, direction in enumerate((1, 2, 1, 2))]
 
 

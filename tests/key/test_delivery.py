@@ -149,8 +149,8 @@ def test_interface_policies_are_announced() -> None:
     ]
     assert (old, new) == ([1, 2, 3, 4], [5, 6, 7, 8])
     assert heard == [
-        (type, (direction, 2, id, 3))
-        for type, ids in ((SADB_X_SPDADD, new), (SADB_X_SPDDELETE, old))
+        (type, (direction, scope, id, index))
+        for type, ids, scope, index in ((SADB_X_SPDADD, new, 2, 3), (SADB_X_SPDDELETE, old, 1, 0))
         for id, direction in zip(ids, (1, 2, 1, 2), strict=True)
     ]
     assert client.errno(build(SADB_X_SPDFLUSH, 0)) == 0

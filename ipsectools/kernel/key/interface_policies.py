@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ipsectools.errno import EAGAIN, EINVAL, KernelError
 from ipsectools.kernel.key.errors import Refused
-from ipsectools.kernel.key.records import policy_record
+from ipsectools.kernel.key.records import interface_policy_gone, policy_record
 from ipsectools.kernel.key.spd import Policy
 from ipsectools.pfkey import sockaddr as sockaddrs
 from ipsectools.pfkey.constants import (
@@ -19,7 +19,6 @@ from ipsectools.pfkey.constants import (
     MODE_TUNNEL,
     POLICY_IPSEC,
     SADB_X_SPDADD,
-    SADB_X_SPDDELETE,
     SCOPE_IFNET,
 )
 from ipsectools.pfkey.policy import Request
@@ -76,4 +75,4 @@ def remove(engine: KeyEngine, ids: Sequence[int]) -> None:
         policy = engine.spd.by_id.get(id)
         if policy is not None and policy.scope == SCOPE_IFNET:
             engine.remove_policy(policy)
-            engine.delivery.to_all(policy_record(policy, SADB_X_SPDDELETE))
+            engine.delivery.to_all(interface_policy_gone(policy))

@@ -22,9 +22,11 @@ from ipsectools.pfkey.constants import (
     POLICY_IPSEC,
     SA_FLAGS_KNOWN,
     SADB_EXPIRE,
+    SADB_X_SPDDELETE,
     SADB_X_SPDEXPIRE,
     SATYPE_OF_PROTOCOL,
     SATYPE_UNSPEC,
+    SCOPE_GLOBAL,
 )
 from ipsectools.pfkey.message import build
 from ipsectools.pfkey.policy import pack_requests, policy
@@ -156,6 +158,14 @@ def policy_record(of: Policy, type: int, seq: int = 0, pid: int = 0, references:
         of.record = _selector(of) + _policy_extension(of)
     body = of.record + _policy_lifetimes(of) if of.lifetime else of.record
     return build(type, SATYPE_UNSPEC, body, seq=seq, pid=pid, reserved=references)
+
+
+def interface_policy_gone(of: Policy) -> bytes:
+    """The notice that a policy of an interface was removed: it is marked dead before the message is made, so that its
+    scope is told as global and its interface not at all."""
+    requests = pack_requests(of.requests)
+    extension = policy(of.type, of.direction, requests, scope=SCOPE_GLOBAL, id=of.id)
+    return build(SADB_X_SPDDELETE, SATYPE_UNSPEC, _selector(of) + extension, reserved=1)
 
 
 def policy_expire(of: Policy) -> bytes:

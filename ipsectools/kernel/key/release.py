@@ -3,8 +3,9 @@
 CHACHA20_POLY1305 = True
 """ChaCha20-Poly1305 (encryption 15, authentication 14) is offered and accepted; FreeBSD 13 lacks it."""
 
-EMPTY_KEY_REFUSED = True
-"""A key of 0 bits is EINVAL even for the NULL algorithms, since 14.3; before, they did without one."""
+EMPTY_KEY_OF_NULL_CIPHER = True
+"""A key of 0 bits makes an SA of the null cipher, as FreeBSD's own tunnel tests write it; 14.3 refuses it, as it does
+for every other algorithm."""
 
 GETSPI_RANGE_OF_ONE = True
 """GETSPI with the same lowest and highest SPI gives that SPI if it is free; FreeBSD 13 answers EEXIST if it is free."""

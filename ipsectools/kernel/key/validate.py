@@ -16,7 +16,6 @@ from ipsectools.pfkey.algorithms import AUTHENTICATIONS, ENCRYPTIONS
 from ipsectools.pfkey.constants import (
     AALG_CHACHA20POLY1305,
     AALG_NONE,
-    AALG_NULL,
     AALG_TCP_MD5,
     AF_INET,
     CALG_DEFLATE,
@@ -87,7 +86,7 @@ def set_values(sa: SecurityAssociation, found: Extensions, mode: int, *, tcpmd5:
         raise Refused(EINVAL)
     window = _replay_window(found, replay, flags)
     protocol = sa.head.protocol
-    key_auth = _key(EXT_KEY_AUTH, found.get(EXT_KEY_AUTH), auth == AALG_NULL)
+    key_auth = _key(EXT_KEY_AUTH, found.get(EXT_KEY_AUTH))
     if key_auth and protocol == IPPROTO_IPCOMP:
         raise Refused(EINVAL)
     key_encrypt = b""
@@ -146,7 +145,7 @@ def _replay_window(found: Extensions, replay: int, flags: int) -> int:
     return replay
 
 
-def _key(kind: int, extension: bytes | None, may_be_empty: bool) -> bytes:
+def _key(kind: int, extension: bytes | None, may_be_empty: bool = False) -> bytes:
     """A key extension as it is kept: its bytes as `bits` says, padded with zeros. Empty if there is none."""
     if extension is None:
         return b""
@@ -154,7 +153,7 @@ def _key(kind: int, extension: bytes | None, may_be_empty: bool) -> bytes:
     if bits // 8 > len(extension) - 8:
         raise Refused(EINVAL)
     if not bits or len(extension) == 8:
-        if release.EMPTY_KEY_REFUSED or not may_be_empty:
+        if not may_be_empty:
             raise Refused(EINVAL)
         bits, data = 0, b""
     return extensions.key(kind, data, bits)
@@ -167,7 +166,7 @@ def _encryption_key(extension: bytes, protocol: int, encrypt: int) -> bytes:
         return b""
     if protocol != IPPROTO_ESP:
         raise Refused(EINVAL)
-    return _key(EXT_KEY_ENCRYPT, extension, encrypt == EALG_NULL)
+    return _key(EXT_KEY_ENCRYPT, extension, encrypt == EALG_NULL and release.EMPTY_KEY_OF_NULL_CIPHER)
 
 
 def _check_esp(flags: int, encrypt: int, key_encrypt: bytes, auth: int, key_auth: bytes) -> int:
