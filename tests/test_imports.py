@@ -13,6 +13,7 @@ PACKAGE = ROOT / "ipsectools"
 
 FRONT_END = {
     "errno",
+    "answers",
     "commands.bsdgetopt",
     "commands.hosttool",
     "pfkey",
@@ -23,15 +24,16 @@ FRONT_END = {
 
 ALLOWED = {
     "errno": set(),
+    "answers": set(),
     "wire": {"errno"},
     "pfkey": {"errno"},
     "esp": {"errno", "wire", "pfkey"},
     "host": {"errno", "wire"},
     "host.linux": {"errno", "wire", "host.api", "host.marks"},
     "host.simulated": {"errno", "wire", "host.api", "host.marks"},
-    "kernel": {"errno", "pfkey", "esp", "host", "wire"},
+    "kernel": {"errno", "answers", "pfkey", "esp", "host", "wire"},
     "kernel.interfaces": {
-        *("errno", "pfkey", "esp", "host.api", "host.marks", "wire"),
+        *("errno", "answers", "pfkey", "esp", "host.api", "host.marks", "wire"),
         *("kernel.addresses", "kernel.key", "kernel.numeric", "kernel.operation"),
         *("kernel.state", "kernel.store", "kernel.sysctl"),
     },
@@ -39,9 +41,9 @@ ALLOWED = {
         *("errno", "host.api", "wire"),
         *("kernel.interfaces", "kernel.numeric", "kernel.state", "kernel.store"),
     },
-    "kernel.key": {"errno", "pfkey", "esp", "wire", "kernel.store", "kernel.errors"},
+    "kernel.key": {"errno", "answers", "pfkey", "esp", "wire", "kernel.store", "kernel.errors"},
     "datapath": {"errno", "wire", "esp", "host"},
-    "daemon": {"errno", "wire", "pfkey", "esp", "host", "kernel", "datapath"},
+    "daemon": {"errno", "answers", "wire", "pfkey", "esp", "host", "kernel", "datapath"},
     "preload": set(),
     "lab": {"errno", "wire", "pfkey", "esp"},
     "commands": set(),
@@ -61,7 +63,7 @@ ALLOWED = {
 """Room -> what else of the package it may import. A file belongs to the innermost room that it is in."""
 
 FLOORS = (
-    {"errno", "preload"},
+    {"errno", "answers", "preload"},
     {"wire", "pfkey"},
     {"esp", "host"},
     {"kernel", "datapath", "lab"},
@@ -82,6 +84,7 @@ HEAVY = {
         "rich",
         "cryptography",
         "pyroute2",
+        "ipsectools.answers",
         "ipsectools.kernel.kernel",
     ),
 }
@@ -153,6 +156,23 @@ def test_the_table_of_rooms_goes_one_way() -> None:
     assert wrong == []
     front_ends = {room for room in ALLOWED if room.startswith("commands.")}
     assert {name for names in ALLOWED.values() for name in names} & front_ends == set()
+
+
+def test_answers_are_imported_for_types_alone() -> None:
+    """They cost no command anything, nor ipsecd."""
+    wrong = []
+    for path in modules():
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+                node.body = []
+        wrong += [
+            dotted(path)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            and (node.module == "ipsectools.answers" or "answers" in [name.name for name in node.names])
+        ]
+    assert wrong == []
 
 
 def circles(root: Path = ROOT) -> list[tuple[str, ...]]:

@@ -24,8 +24,9 @@ from ipsectools.errno import EPERM, KernelError, from_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal, overload
 
+    from ipsectools import answers
     from ipsectools.daemon.embedded import EmbeddedKernel, EmbeddedPfkey
 
 HELLO = b"IPSECPF"
@@ -91,15 +92,14 @@ def usable_directory() -> str:
         return ""
 
 
-def _status(directory: str) -> dict[str, Any] | None:
+def _status(directory: str) -> answers.DaemonStatus | None:
     """What the ipsecd there says about itself, None if there is none."""
     connection = connect(directory, "control", _socket.SOCK_STREAM)
     if connection is None:
         return None
     door = ControlDoor(directory, connection)
     try:
-        found: dict[str, Any] = door.call("IPSECDSTATUS")
-        return found
+        return door.call("IPSECDSTATUS")
     except Gone:
         return None
     finally:
@@ -237,6 +237,25 @@ class ControlDoor:
         self._only = connection is not None
         self._socket = connection
         self._embedded: EmbeddedKernel | None = None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def call(self, op: Literal["LISTIF"], *, name: str = ...) -> list[answers.Interface]: ...
+        @overload
+        def call(self, op: Literal["OUTBOUND"], *, name: str) -> answers.Outbound: ...
+        @overload
+        def call(self, op: Literal["STATISTICS"]) -> answers.Statistics: ...
+        @overload
+        def call(self, op: Literal["SHAREDKEYS"]) -> list[answers.SharedKey]: ...
+        @overload
+        def call(self, op: Literal["SYSCTLGET"], *, name: str) -> answers.Leaf: ...
+        @overload
+        def call(self, op: Literal["SYSCTLLIST"]) -> list[answers.Leaf]: ...
+        @overload
+        def call(self, op: Literal["IPSECDSTATUS"]) -> answers.DaemonStatus: ...
+        @overload
+        def call(self, op: str, **args: Any) -> Any: ...
 
     def call(self, op: str, **args: Any) -> Any:
         """The operation's result. Raises KernelError (what the kernel says) or ClientError (no kernel)."""
@@ -421,10 +440,12 @@ class PfkeyConnection:
             return
         from ipsectools.host import may_protect
 
-        if not may_protect() and not (_status(self._directory) or {}).get("may_protect", False):
-            from ipsectools.daemon import limits
+        if not may_protect():
+            told = _status(self._directory)
+            if told is None or not told.get("may_protect", False):
+                from ipsectools.daemon import limits
 
-            raise limits.refused_socket()
+                raise limits.refused_socket()
         self._may_protect = True
 
     def finish(self) -> int:

@@ -11,7 +11,9 @@ from ipsectools.kernel import statedir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal, overload
+
+    from ipsectools import answers
 
 
 def _door(directory: str) -> client.ControlDoor | None:
@@ -19,6 +21,18 @@ def _door(directory: str) -> client.ControlDoor | None:
         return None
     connection = client.connect(directory, "control", _socket.SOCK_STREAM)
     return None if connection is None else client.ControlDoor(directory, connection)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def ask(op: Literal["LISTIF"], directory: str | None = None) -> list[answers.Interface] | None: ...
+    @overload
+    def ask(op: Literal["SHAREDKEYS"], directory: str | None = None) -> list[answers.SharedKey] | None: ...
+    @overload
+    def ask(op: Literal["IPSECDSTATUS"], directory: str | None = None) -> answers.DaemonStatus | None: ...
+    @overload
+    def ask(op: str, directory: str | None = None) -> Any: ...
 
 
 def ask(op: str, directory: str | None = None) -> Any:
@@ -34,10 +48,9 @@ def ask(op: str, directory: str | None = None) -> Any:
         door.close()
 
 
-def status(directory: str | None = None) -> dict[str, Any] | None:
+def status(directory: str | None = None) -> answers.DaemonStatus | None:
     """What ipsecd says about itself (see `service.Service.status`), None if none serves. Raises ClientError."""
-    value: dict[str, Any] | None = ask("IPSECDSTATUS", directory)
-    return value
+    return ask("IPSECDSTATUS", directory)
 
 
 def is_served_for_others() -> bool:

@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ipsectools.answers import DaemonStatus
     from ipsectools.daemon.forwarding import Forwarder
     from ipsectools.daemon.log import Log
     from ipsectools.host.api import Host
@@ -296,8 +297,8 @@ class Service:
     def _interface_count(self) -> int:
         return sum(interface.moves_packets for interface in self.kernel.interfaces)
 
-    def status(self) -> dict[str, Any]:
-        """What `ipsecd --status` shows."""
+    def status(self) -> DaemonStatus:
+        """What `ipsecd --status` shows, and the operation IPSECDSTATUS answers."""
         return {
             "pid": os.getpid(),
             "version": __version__,

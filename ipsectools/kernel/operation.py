@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Operation:
-    """One row of the table: what it does and which arguments it takes; a `?` marks one that may be absent or None."""
+    """One row of the table: what it does and which arguments it takes.
 
-    __slots__ = ("_checks", "_optional", "needs_privilege", "perform")
+    `arguments`: words of name and sort (see CHECKS); a `?` marks one that may be absent or None.
+    """
+
+    __slots__ = ("_checks", "_optional", "arguments", "needs_privilege", "perform")
 
     def __init__(self, perform: Perform, arguments: str, *, needs_privilege: bool = True) -> None:
         self.perform = perform
+        self.arguments = arguments
         self.needs_privilege = needs_privilege
         self._checks: dict[str, Check] = {}
         self._optional: set[str] = set()

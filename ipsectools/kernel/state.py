@@ -52,7 +52,7 @@ class KernelState:
         """Addresses that the host took away by itself, and will be given again: families and texts by position."""
         self.interface_counters: Callable[[int], tuple[int, int, int, int, int, int] | None] | None = None
         """Set by the data path: FreeBSD's counters of an ipsec interface, by index (see `host.api.Link.statistics`)."""
-        self.ipsec_statistics: Callable[[], dict[str, Any]] | None = None
+        self.ipsec_statistics: Callable[[], Any] | None = None
         """Set by the data path: what the op STATISTICS answers (see `kernel.statistics`)."""
         self._undo: list[Callable[[], None]] = []
         self._events: OrderedDict[tuple[object, ...], tuple[str, tuple[Any, ...]]] = OrderedDict()

@@ -13,8 +13,7 @@ from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ipsectools import answers
     from ipsectools.kernel.store import Store
 
 TABLE = Table("sysctl", "name TEXT", "value INTEGER NOT NULL")
@@ -179,11 +178,11 @@ class Sysctl:
         """The value of a numeric variable. Raises KeyError for a name that does not exist."""
         return self._values[LEAVES[name].keeps]
 
-    def get(self, name: str) -> dict[str, Any]:
+    def get(self, name: str) -> answers.Leaf:
         """SYSCTLGET. ENOENT: no such leaf."""
         return self._describe(self._leaf(name))
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[answers.Leaf]:
         """SYSCTLLIST: all leaves in the order of the tree."""
         return [self._describe(leaf) for leaf in LEAVES.values()]
 
@@ -218,7 +217,7 @@ class Sysctl:
             raise KernelError(ENOENT)
         return leaf
 
-    def _describe(self, leaf: Leaf) -> dict[str, Any]:
+    def _describe(self, leaf: Leaf) -> answers.Leaf:
         return {
             "name": leaf.name,
             "type": leaf.type,

@@ -14,7 +14,9 @@ import time
 
 import pytest
 
-from ipsectools.daemon import ownership
+from ipsectools import answers
+from ipsectools.daemon import manage, ownership
+from tests.kernel.typed import differences
 
 from .state import PATIENCE, ROOT, SCRIPT, State
 
@@ -357,3 +359,10 @@ def test_sockets_from_the_service_manager(state, tmp_path):
         process.terminate()
         process.communicate(timeout=PATIENCE)
     assert (tmp_path / "pfkey").exists()
+
+
+def test_what_ipsecd_says_of_itself_is_of_its_type(state):
+    state.ok("ipsecd")
+    state.ok("ifconfig", "ipsec0", "create")
+    told = manage.status(str(state.directory))
+    assert told is not None and differences(told, answers.DaemonStatus) == []

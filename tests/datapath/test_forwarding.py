@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ipsectools import answers
 from ipsectools.daemon.forwarding import Forwarder
 from ipsectools.datapath.events import RESERVE
 from ipsectools.errno import ENOSPC, KernelError
@@ -28,6 +29,7 @@ from ipsectools.pfkey.constants import (
 )
 from ipsectools.pfkey.message import build
 from tests.datapath.world import CORES, ipv4
+from tests.kernel.typed import differences
 
 pytestmark = pytest.mark.parametrize("core", CORES)
 A, B = "192.168.0.3", "192.168.0.5"
@@ -189,6 +191,7 @@ def test_statistics_and_counters_reach_the_control_door(core: str) -> None:
     host.request(SADB_ADD, 1000)
     host.send(3)
     statistics = host.control("STATISTICS")
+    assert differences(statistics, answers.Statistics) == [] and statistics["core"] == host.forwarder.pump.core_name
     assert statistics["esp"][12] == 3 and len(statistics["esp"]) == 276 and len(statistics["ah"]) == 275
     (interface,) = host.control("LISTIF", name="ipsec0")
     assert list(interface["statistics"].values()) == [0, 0, 0, 3, 3 * len(PING), 0]

@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 
 def _change_member(context: Context, keyword: Keyword, member: str) -> None:

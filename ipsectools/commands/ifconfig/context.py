@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Protocol
 
-    Interface = dict[str, Any]
+    from ipsectools.answers import Interface
 
     class Door(Protocol):
         """What `daemon.client.open_control` gives."""

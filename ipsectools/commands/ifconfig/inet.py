@@ -13,9 +13,9 @@ from ipsectools.errno import KernelError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import InetAddress, Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 
 def netmask(prefixlen: int) -> int:
@@ -28,7 +28,7 @@ def dotted(number: int) -> str:
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-def broadcast(entry: dict[str, Any], flags: int) -> str | None:
+def broadcast(entry: InetAddress, flags: int) -> str | None:
     """The broadcast address that belongs to an address of an interface with these flags.
 
     Linux keeps none for networks of one or two hosts; FreeBSD's rule gives those one, too (RFC 3021 for /31).

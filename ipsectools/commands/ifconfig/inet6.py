@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import Inet6Address, Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 FLAGS = (
     "anycast",
@@ -120,12 +121,13 @@ def _execute(context: Context, op: str, arguments: dict[str, Any]) -> None:
         raise
 
 
-def _lifetimes(entry: dict[str, Any], remaining: bool) -> str:
+def _lifetimes(entry: Inet6Address, remaining: bool) -> str:
     """Both lifetimes if one of them ends; the one that does not is shown as 0."""
     if entry["pltime"] is None and entry["vltime"] is None:
         return ""
-    suffix = "_left" if remaining else ""
-    return f" pltime {entry['pltime' + suffix] or 0} vltime {entry['vltime' + suffix] or 0}"
+    preferred = entry["pltime_left"] if remaining else entry["pltime"]
+    valid = entry["vltime_left"] if remaining else entry["vltime"]
+    return f" pltime {preferred or 0} vltime {valid or 0}"
 
 
 def _is_inet6(context: Context) -> bool:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 
 def _set_reqid(context: Context, keyword: Keyword, word: str) -> None:

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from ipsectools.commands.ifconfig.context import Family, Interface
+    from ipsectools.answers import CounterName, Inet6Address, InetAddress, Interface
+    from ipsectools.commands.ifconfig.context import Family
 
 VERSION = "1"
 
-_STATISTICS = {
+_STATISTICS: dict[CounterName, str] = {
     "ipackets": "received-packets",
     "ibytes": "received-bytes",
     "ierrors": "received-errors",
@@ -86,7 +87,7 @@ def _interface(interface: Interface, family: Family | None) -> dict[str, Any]:
     return result
 
 
-def _inet(entry: dict[str, Any], interface_flags: int) -> dict[str, Any]:
+def _inet(entry: InetAddress, interface_flags: int) -> dict[str, Any]:
     return {
         "address": entry["address"],
         "peer": entry["peer"],
@@ -96,7 +97,7 @@ def _inet(entry: dict[str, Any], interface_flags: int) -> dict[str, Any]:
     }
 
 
-def _inet6(entry: dict[str, Any]) -> dict[str, Any]:
+def _inet6(entry: Inet6Address) -> dict[str, Any]:
     return {
         "address": entry["address"],
         "peer": entry["peer"],

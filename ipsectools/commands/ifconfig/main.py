@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ipsectools.answers import Interface
+
 LETTERS = "G:adDf:j:klmnuvLCg:"
 LONG_OPTIONS = ("--json", "--libxo:")
 
@@ -198,7 +200,7 @@ def _list_all(context: Context, family_word: str) -> None:
         _show(context, interfaces, family_word)
 
 
-def _show(context: Context, interfaces: Sequence[dict[str, object]], family_word: str) -> None:
+def _show(context: Context, interfaces: Sequence[Interface], family_word: str) -> None:
     family = families[family_word] if family_word else None
     if context.options.json:
         from ipsectools.commands.ifconfig import jsonout

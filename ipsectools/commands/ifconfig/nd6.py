@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 NAMES = name_bits(
     "PERFORMNUD,ACCEPT_RTADV,PREFER_SOURCE,IFDISABLED,DONT_SET_IFROUTE,AUTO_LINKLOCAL,NO_RADR,NO_PREFER_IFACE,NO_DAD,"

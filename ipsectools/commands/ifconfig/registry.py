@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
-    from ipsectools.commands.ifconfig.context import Context, Family, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context, Family
 
     Lines = Iterable[str]
 

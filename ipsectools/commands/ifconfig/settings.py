@@ -22,7 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ipsectools.commands.ifconfig.context import Context, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context
 
 CAPABILITY_NAMES = name_bits(
     "RXCSUM,TXCSUM,NETCONS,VLAN_MTU,VLAN_HWTAGGING,JUMBO_MTU,POLLING,VLAN_HWCSUM,TSO4,TSO6,LRO,WOL_UCAST,WOL_MCAST,"

@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ipsectools.commands.ifconfig.context import Context, Family, Interface
+    from ipsectools.answers import Interface
+    from ipsectools.commands.ifconfig.context import Context, Family
 
 
 def chosen(context: Context, interface: Interface) -> bool:

@@ -13,7 +13,8 @@ from ipsectools.errno import KernelError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+
+    from ipsectools.answers import Interface
 
     Finding = tuple[str, str, str]
 
@@ -264,7 +265,7 @@ def _swap() -> Iterator[Finding]:
         yield NOTE, f"keys of the state directory may be swapped out to {areas[0]}, which is not encrypted", fix
 
 
-def _core_at_work() -> tuple[str, str] | None:
+def _core_at_work() -> tuple[str, str | None] | None:
     """Core of the ipsecd that runs, and why that one; None if none moves packets."""
     from ipsectools.daemon import manage
 
@@ -272,7 +273,8 @@ def _core_at_work() -> tuple[str, str] | None:
         found = manage.status(client.state_directory())
     except client.ClientError:
         return None  # said elsewhere
-    return (found["core"], found["core_reason"]) if found is not None and found.get("core") else None
+    core = found and found.get("core")
+    return (core, found["core_reason"]) if found and core else None
 
 
 def _routes() -> Iterator[Finding]:
@@ -361,7 +363,7 @@ def _neighbours() -> Iterator[Finding]:
         yield NOTE, "this host forwards no IPv4 packets", "for a gateway: sysctl net.ipv4.ip_forward=1"
 
 
-def _served_interfaces() -> list[dict[str, Any]]:
+def _served_interfaces() -> list[Interface]:
     """The ipsec interfaces of a running ipsecd of a real host, as LISTIF has them; none is started for that."""
     try:
         found = manage.status()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, BinaryIO
 
+    from ipsectools.answers import OutboundSA
+
 USAGE = "usage: ipsectools dump [-c COUNT] [-w FILE] ipsecN | enc0\n"
 
 ENC = "enc0"
@@ -261,7 +263,7 @@ class Taps:
         return self._missed
 
 
-def _enc(sa: dict[str, Any] | None) -> tuple[bytes, int]:
+def _enc(sa: OutboundSA | None) -> tuple[bytes, int]:
     """SPI and flags of an SA, as enc(4) shows them."""
     if sa is None:
         return bytes(4), 0

@@ -7,8 +7,8 @@ import ipaddress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from typing import Any
 
+    from ipsectools.answers import Interface
     from ipsectools.host.api import Prefix, Route
 
 MAIN_TABLE = 254
@@ -92,7 +92,7 @@ def refusing(destination: str) -> Prefix | None:
     return max(found, key=lambda prefix: prefix[2], default=None)
 
 
-def explain(destination: str, interfaces: list[dict[str, Any]]) -> tuple[str, str] | None:
+def explain(destination: str, interfaces: list[Interface]) -> tuple[str, str] | None:
     """Why a packet to `destination` is refused and what mends it, if it is a guard that refuses it."""
     prefix = refusing(destination)
     if prefix is None:

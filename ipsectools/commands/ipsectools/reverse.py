@@ -11,7 +11,7 @@ from ipsectools.commands.ipsectools import routes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from ipsectools.answers import Interface
 
 STRICT, LOOSE = 1, 2
 
@@ -25,7 +25,7 @@ def setting(name: str) -> int:
         return 0
 
 
-def filtered(interface: dict[str, Any]) -> tuple[str, str] | None:
+def filtered(interface: Interface) -> tuple[str, str] | None:
     """Why packets from the far end of an ipsec interface (as LISTIF has it) do not come in, and what helps."""
     ends, fib = interface["tunnel"], interface["tunnelfib"]
     if ends is None or ends["family"] != "inet" or not fib:

@@ -9,7 +9,7 @@ from struct import Struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from ipsectools.answers import Interface
 
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _ROUTE = Struct("=BBBBBBBBI")  # rtmsg
@@ -87,7 +87,7 @@ def find(flow: Flow) -> Route | str:
     return Route(name, gateway, type == _RTN_LOCAL, path_mtu(destination, flow.mark))
 
 
-def find_simulated(flow: Flow, interfaces: list[dict[str, Any]]) -> Route | str:
+def find_simulated(flow: Flow, interfaces: list[Interface]) -> Route | str:
     """The route that connected networks give (a simulated host has no others); interface dicts as LISTIF has them."""
     destination = ipaddress.ip_address(flow.destination)
     best: tuple[int, Route] | None = None

@@ -14,9 +14,9 @@ from ipsectools.daemon import client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from rich.console import RenderableType
+
+    from ipsectools.answers import Interface
 
     Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -33,10 +33,8 @@ class Snapshot:
 
     def __init__(self, door: client.ControlDoor) -> None:
         self.now = time.time()
-        self.interfaces: list[dict[str, Any]] = [
-            interface for interface in door.call("LISTIF") if interface["reqid"] is not None
-        ]
-        self.counted: dict[str, Any] = door.call("STATISTICS")
+        self.interfaces = [interface for interface in door.call("LISTIF") if interface["reqid"] is not None]
+        self.counted = door.call("STATISTICS")
         self.sas: list[tuple[str, ...]] = []
         self.more = 0
         for sa in sas.read():
@@ -63,7 +61,7 @@ class Snapshot:
             ),
         }
 
-    def _interface_row(self, interface: dict[str, Any], before: Snapshot | None) -> tuple[str, ...]:
+    def _interface_row(self, interface: Interface, before: Snapshot | None) -> tuple[str, ...]:
         counted = interface["statistics"]
         flags, tunnel = interface["flags"], interface["tunnel"]
         state = "down" if not flags & 0x1 else "running" if flags & 0x40 else "no source"

@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from ipsectools.answers import Interface, Outbound, OutboundSA, Tunnel
     from ipsectools.commands.ipsectools.routes import Flow, Route
 
 USAGE = "usage: ipsectools why [--json] SRC DST [PROTO [PORT]] [--size BYTES] [--df]\n"
@@ -171,14 +172,14 @@ class Walk:
         if self.unasked is not None and not self.unasked.reason:
             self.unasked = None
         self.door = client.open_control() if self.unasked is None else client.ControlDoor("")
-        self.interfaces: list[dict[str, Any]] = self.door.call("LISTIF")
+        self.interfaces = self.door.call("LISTIF")
 
     def run(self) -> dict[str, Any]:
         """The outer packet, as `--json` has it. Raises Stopped."""
         try:
             self.describe()
             interface = self.follow_inner_route()
-            self.check_interface(interface)
+            ends = self.check_interface(interface)
             core = self.door.call("STATISTICS").get("core")
             if core:
                 self.say("data path", f"{'plain Python' if core == 'python' else core} core of the running ipsecd")
@@ -188,9 +189,9 @@ class Walk:
                 if error.errno != ENXIO:
                     raise
                 _stop("the interface has just been destroyed", "run the command again", "out-no-interface")
-            self.check_policy(interface, outbound)
+            self.check_policy(interface, ends, outbound)
             length = self.fit(interface)
-            sa = self.choose_sa(interface, outbound)
+            sa = self.choose_sa(interface, ends, outbound)
             return self.wrap(interface, sa, length)
         finally:
             self.door.close()
@@ -199,7 +200,9 @@ class Walk:
         self.steps.append((step, text))
 
     def sysctl(self, name: str) -> int:
-        return int(self.door.call("SYSCTLGET", name=name)["value"])
+        value = self.door.call("SYSCTLGET", name=name)["value"]
+        assert isinstance(value, int)
+        return value
 
     def route(self, flow: Flow) -> Route | str:
         return routes.find(flow) if self.is_live else routes.find_simulated(flow, self.interfaces)
@@ -212,7 +215,7 @@ class Walk:
             for each in (*interface["inet"], *interface["inet6"])
         )
 
-    def named(self, name: str) -> dict[str, Any] | None:
+    def named(self, name: str) -> Interface | None:
         return next((interface for interface in self.interfaces if interface["name"] == name), None)
 
     # the inner packet
@@ -226,7 +229,7 @@ class Walk:
         family = "inet6" if packet.version == 6 else "inet"
         self.say("packet", f"{family}{what} {packet.source} > {packet.destination}{port}, {packet.size} bytes{df}")
 
-    def follow_inner_route(self) -> dict[str, Any]:
+    def follow_inner_route(self) -> Interface:
         packet = self.packet
         source: str | None = packet.source
         if not self.is_ours(packet.source):
@@ -267,7 +270,8 @@ class Walk:
         for interface in tunnels:
             if interface["tunnel"] and packet.destination == interface["tunnel"]["dst"]:
                 return f"use an address behind {interface['name']}: {packet.destination} is the tunnel's outer end"
-            is_peer = any(each["peer"] == packet.destination for each in interface[family])
+            addresses = interface["inet6"] if packet.version == 6 else interface["inet"]
+            is_peer = any(each["peer"] == packet.destination for each in addresses)
             if is_peer and not interface["flags"] & IFF_UP:
                 return f"ifconfig {interface['name']} up"
         if not self.is_live:
@@ -282,7 +286,8 @@ class Walk:
         except OSError:
             return True  # nobody can tell
 
-    def check_interface(self, interface: dict[str, Any]) -> None:
+    def check_interface(self, interface: Interface) -> Tunnel:
+        """The tunnel of an interface that would take the packet."""
         name, flags = interface["name"], interface["flags"]
         ends = interface["tunnel"]
         if ends is None:
@@ -314,14 +319,14 @@ class Walk:
             _stop(f"{name} is not UP", f"ifconfig {name} up", "out-interface-down")
         if flags & IFF_MONITOR:
             _stop(f"{name} is in monitor mode", f"ifconfig {name} -monitor", "out-monitor")
+        return ends
 
     def way_out(self) -> str:
         """An interface by which packets could leave this host; empty if it has none."""
         kinds = ("ether", "bridge", "other")
         return next((each["name"] for kind in kinds for each in self.interfaces if each["iftype"] == kind), "")
 
-    def check_policy(self, interface: dict[str, Any], outbound: dict[str, Any]) -> None:
-        ends = interface["tunnel"]
+    def check_policy(self, interface: Interface, ends: Tunnel, outbound: Outbound) -> None:
         request = f"esp/tunnel/{ends['src']}-{ends['dst']}/unique:{interface['reqid']}"
         policies = outbound["policies"]
         number = f"spid {policies[self.packet.version == 6]}: " if policies else ""
@@ -329,7 +334,7 @@ class Walk:
         if not self.sysctl("net.inet.esp.esp_enable"):
             _stop("ESP is switched off", "sysctl net.inet.esp.esp_enable=1", "out-esp-disabled")
 
-    def fit(self, interface: dict[str, Any]) -> int:
+    def fit(self, interface: Interface) -> int:
         """The length of the (largest) inner packet that enters the tunnel."""
         packet, mtu = self.packet, interface["mtu"]
         if packet.size <= mtu:
@@ -350,9 +355,9 @@ class Walk:
 
     # the SA
 
-    def choose_sa(self, interface: dict[str, Any], outbound: dict[str, Any]) -> dict[str, Any]:
-        ends, reqid = interface["tunnel"], interface["reqid"]
-        sa: dict[str, Any] | None = outbound["sa"]
+    def choose_sa(self, interface: Interface, ends: Tunnel, outbound: Outbound) -> OutboundSA:
+        reqid = interface["reqid"]
+        sa = outbound["sa"]
         for other in outbound["others"]:
             self.say(
                 "other SA",
@@ -388,7 +393,7 @@ class Walk:
         if sa["iv"] is not None and sa["iv"] > LAST_ESN:
             _stop("the SA has no IV left", renew, "out-sequence-exhausted")
         iv = ""
-        if sa["iv"] is not None:
+        if sa["iv"] is not None and sa["iv_limit"] is not None:
             iv = f", IV {sa['iv']} ({max(0, sa['iv_limit'] - sa['iv'])} reserved)"
         reserved = ""
         if sa["sequence_limit"] is not None:
@@ -398,7 +403,7 @@ class Walk:
 
     # the outer packet
 
-    def wrap(self, interface: dict[str, Any], sa: dict[str, Any], length: int) -> dict[str, Any]:
+    def wrap(self, interface: Interface, sa: OutboundSA, length: int) -> dict[str, Any]:
         encryption = ENCRYPTIONS[sa["encrypt"]]
         compatible = bool(self.sysctl("net.inet.esp.ctr_compatibility"))
         version = 6 if ":" in sa["dst"] else 4
@@ -460,7 +465,7 @@ class Walk:
             "fragments": fragments,
         }
         flags = f", DF {'set' if df else 'clear'}" if version == 4 else ""
-        ports = f" UDP {sa['natt'][0]} > {sa['natt'][1]}" if udp else ""
+        ports = f" UDP {sa['natt'][0]} > {sa['natt'][1]}" if sa["natt"] else ""
         pieces = f", in {fragments} fragments" if fragments > 1 else ""
         self.say(
             "leaves",
@@ -473,8 +478,8 @@ class Walk:
 
     def _fragments(
         self,
-        interface: dict[str, Any],
-        sa: dict[str, Any],
+        interface: Interface,
+        sa: OutboundSA,
         size: int,
         length: int,
         route: Route,
@@ -528,7 +533,7 @@ class Unasked:
             self.reason = "ipsecd is not running: what is routed into it goes nowhere"
             self.way = "ipsecd, and ask again"
 
-    def check(self, interface: dict[str, Any]) -> None:
+    def check(self, interface: Interface) -> None:
         """Raises Stopped if the packet's fate is the kernel's business."""
         name = interface["name"]
         if name in self._names if self._names else interface["iftype"] == "tunnel":

@@ -5,12 +5,13 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any
+
+    from ipsectools.answers import CounterName, Counters, Interface
 
 IFF_UP = 1
 
 
-def table(interfaces: list[dict[str, Any]], *, family: str | None = None, octets: bool, drops: bool) -> Iterator[str]:
+def table(interfaces: list[Interface], *, family: str | None = None, octets: bool, drops: bool) -> Iterator[str]:
     """The lines of `netstat -i`, header first: all, or those of one `family` (-f: `inet`, `inet6`, `link`).
 
     `octets` is -b, `drops` is -d. Columns are as wide as FreeBSD makes them for what they hold; nothing is cut.
@@ -47,7 +48,7 @@ def table(interfaces: list[dict[str, Any]], *, family: str | None = None, octets
         yield line(_name(interface), mtu, network, address, cells) + (" " if drops else "")
 
 
-def _width(least: int, counted: list[dict[str, int]], *keys: str) -> int:
+def _width(least: int, counted: list[Counters], *keys: CounterName) -> int:
     """FreeBSD's width of a column of numbers: a digit for each division by 10 that leaves more than 10, and two."""
     for counters in counted:
         for key in keys:
@@ -59,12 +60,12 @@ def _width(least: int, counted: list[dict[str, int]], *keys: str) -> int:
     return least
 
 
-def _name(interface: dict[str, Any]) -> str:
+def _name(interface: Interface) -> str:
     """The name, with a star if the interface is down."""
-    return str(interface["name"]) + ("" if interface["flags"] & IFF_UP else "*")
+    return interface["name"] + ("" if interface["flags"] & IFF_UP else "*")
 
 
-def _rows(interface: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _rows(interface: Interface) -> Iterator[tuple[str, str, str]]:
     """(kind, network, address) of the link level and of each address."""
     yield "link", f"<Link#{interface['index']}>", interface["lladdr"] or interface["name"]
     if interface["inet"] or interface["inet6"]:
@@ -73,7 +74,7 @@ def _rows(interface: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         for address in interface["inet"]:
             net = ipaddress.ip_network(f"{address['address']}/{address['prefixlen']}", strict=False)
             yield "inet", str(net), address["address"]
-        for address in interface["inet6"]:
-            net6 = ipaddress.ip_network(f"{address['address']}/{address['prefixlen']}", strict=False)
-            zone = f"%{interface['name']}" if address["scopeid"] else ""
-            yield "inet6", f"{net6.network_address}{zone}/{net6.prefixlen}", address["address"] + zone
+        for address6 in interface["inet6"]:
+            net6 = ipaddress.ip_network(f"{address6['address']}/{address6['prefixlen']}", strict=False)
+            zone = f"%{interface['name']}" if address6["scopeid"] else ""
+            yield "inet6", f"{net6.network_address}{zone}/{net6.prefixlen}", address6["address"] + zone

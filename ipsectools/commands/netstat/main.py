@@ -10,6 +10,10 @@ from ipsectools.commands.netstat import statistics
 from ipsectools.daemon import client
 from ipsectools.errno import KernelError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipsectools.answers import StructureName
+
 OPTIONS = "46AaBbCcdF:f:ghI:iLlM:mN:nPp:Qq:RrSTsuWw:xz"
 OURS = frozenset("46bdfhIinpqsWw")
 """The option letters of the calls that are ours. Addresses are always numeric (-n), numbers never shortened (-h)."""
@@ -36,16 +40,15 @@ def main(arguments: list[str]) -> int:
             times = argument
         elif letter in "46f":
             family = {"4": "inet", "6": "inet6", "f": argument}[letter]
-    is_statistics = "s" in letters and protocol in statistics.TEXTS
+    structure = next((name for name in statistics.TEXTS if "s" in letters and name == protocol), None)
     is_interfaces = ("i" in letters or interface is not None) and "s" not in letters and protocol is None
     is_rates = wait is not None and "s" not in letters and _is_number(wait) and _is_number(times or "1")
-    is_ours = is_statistics or is_rates or (is_interfaces and family in FAMILIES)
+    is_ours = structure is not None or is_rates or (is_interfaces and family in FAMILIES)
     if not is_ours or not OURS.issuperset(letters) or parser.index < len(argv):
         return _hand_over(arguments)
     try:
-        if is_statistics:
-            assert protocol is not None
-            return _show_statistics(protocol, hide_zeros=letters.count("s") > 1)
+        if structure is not None:
+            return _show_statistics(structure, hide_zeros=letters.count("s") > 1)
         if is_rates:
             return _show_rates(interface, int(wait or 0), int(times or 0), "d" in letters)
         return _show_interfaces(interface, family, letters)
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> int:
         return 1
 
 
-def _show_statistics(protocol: str, hide_zeros: bool) -> int:
+def _show_statistics(protocol: StructureName, hide_zeros: bool) -> int:
     values = client.open_control().call("STATISTICS")[protocol]
     counters = len(statistics.TEXTS[protocol])
     histogram = values[counters:] if protocol in ("esp", "ah") else []

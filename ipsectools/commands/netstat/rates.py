@@ -7,15 +7,16 @@ from time import sleep
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+
+    from ipsectools.answers import CounterName, Interface
 
 LINES_PER_HEAD = 21
 
-_COUNTED = ("ipackets", "ierrors", "ibytes", "opackets", "oerrors", "obytes")
+_COUNTED: tuple[CounterName, ...] = ("ipackets", "ierrors", "ibytes", "opackets", "oerrors", "obytes")
 
 
 def lines(
-    read: Callable[[], list[dict[str, Any]]],
+    read: Callable[[], list[Interface]],
     name: str | None,
     wait: int,
     times: int,

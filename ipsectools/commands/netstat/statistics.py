@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ipsectools.answers import StructureName
+
 IPSEC = (
     "inbound packet{s} violated process security policy",
     "inbound packet{s} failed due to insufficient memory",
@@ -71,7 +73,7 @@ AH = (
     "tunnel sanity check failure{s}",
 )
 
-TEXTS = {"ah": AH, "esp": ESP, "ipsec": IPSEC, "ipsec6": IPSEC}
+TEXTS: dict[StructureName, Sequence[str]] = {"ah": AH, "esp": ESP, "ipsec": IPSEC, "ipsec6": IPSEC}
 
 ESP_NAMES = {0: "none", 11: "null", 12: "aes-cbc", 13: "aes-ctr", 20: "aes-gcm-16", 23: "aes-gmac"}
 
@@ -90,7 +92,7 @@ AH_NAMES = {
 }
 
 
-def lines(protocol: str, values: Sequence[int], histogram: Sequence[int], hide_zeros: bool) -> Iterator[str]:
+def lines(protocol: StructureName, values: Sequence[int], histogram: Sequence[int], hide_zeros: bool) -> Iterator[str]:
     """The lines of one protocol, without newlines: the counters, then the histogram of algorithm ids if any is set."""
     yield f"{protocol}:"
     for text, value in zip(TEXTS[protocol], values, strict=True):

@@ -9,7 +9,9 @@ from ipsectools.errno import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Protocol
+
+    from ipsectools.answers import SharedKey
 
     class Connection(Protocol):
         """An open PF_KEY socket; every method may raise ClientError when the kernel is gone."""
@@ -79,16 +81,15 @@ class Door:
                 return index
         return 0
 
-    def shared_keys(self) -> list[dict[str, Any]]:
+    def shared_keys(self) -> list[SharedKey]:
         """SAs that share keys of counter modes: as the control operation SHAREDKEYS tells; nothing if it cannot."""
         control = open_control()
         try:
-            found: list[dict[str, Any]] = control.call("SHAREDKEYS")
+            return control.call("SHAREDKEYS")
         except (ClientError, KernelError):
             return []
         finally:
             control.close()
-        return found
 
     def _interfaces(self) -> dict[int, str]:
         if monotonic() >= self._names_until:

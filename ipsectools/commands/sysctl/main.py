@@ -14,9 +14,7 @@ from ipsectools.errno import EPERM, KernelError, from_host, strerror
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Leaf = dict[str, Any]
+    from ipsectools.answers import Leaf, StructureName
 
 OPTIONS = "AabB:def:hiNnoqtTwWxX"
 
@@ -48,7 +46,7 @@ TYPES = {
 }
 """FreeBSD's name of a numeric type, its bytes, its least and its greatest value."""
 
-STRUCTURES = {
+STRUCTURES: dict[str, tuple[StructureName, str]] = {
     "net.inet.esp.stats": ("esp", "S,espstat"),
     "net.inet.ah.stats": ("ah", "S,ahstat"),
     "net.inet.ipsec.ipsecstats": ("ipsec", "S,ipsecstat"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ipsectools.answers import Outbound
     from ipsectools.kernel.interfaces.interface import Interface, Tunnel
     from ipsectools.kernel.state import KernelState
 
@@ -119,7 +120,7 @@ def set_reqid(state: KernelState, interface: Interface, reqid: int) -> None:
     state.interface_changed(interface)
 
 
-def _read_outbound(state: KernelState, interface: Interface) -> dict[str, Any]:
+def _read_outbound(state: KernelState, interface: Interface) -> Outbound:
     """OUTBOUND: nothing for an interface of another kind."""
     own = interface.own
     return outbound.read(state, interface, own.reqid, own.policies) if isinstance(own, Own) else outbound.NOTHING

@@ -11,8 +11,8 @@ from ipsectools.pfkey.constants import IPPROTO_ESP, MODE_TUNNEL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+    from ipsectools.answers import BriefSA, Outbound, OutboundSA, SharedKey
     from ipsectools.kernel.interfaces.interface import Interface
     from ipsectools.kernel.key.engine import KeyEngine
     from ipsectools.kernel.key.sad import SecurityAssociation
@@ -21,16 +21,11 @@ if TYPE_CHECKING:
 STATES = ("larval", "mature", "dying", "dead")
 MODES = ("any", "transport", "tunnel")
 MOST_OTHERS = 16
-NOTHING: dict[str, Any] = {"policies": None, "sa": None, "inbound": None, "others": []}
+NOTHING: Outbound = {"policies": None, "sa": None, "inbound": None, "others": []}
 
 
-def read(state: KernelState, interface: Interface, reqid: int, policies: Sequence[int]) -> dict[str, Any]:
-    """What there is for an interface; all null without a tunnel.
-
-    `policies`: ids of the out policies for IPv4 and IPv6. `sa`: the SA for the next packet, or null. `inbound`: the
-    newest SA of the other direction, or null. `others`: up to 16 further ESP SAs with the tunnel's end points, whatever
-    their reqid, mode and state.
-    """
+def read(state: KernelState, interface: Interface, reqid: int, policies: Sequence[int]) -> Outbound:
+    """What there is for an interface that has installed these `policies`; all null without a tunnel."""
     if interface.tunnel is None:
         return NOTHING
     engine = state.engine
@@ -38,7 +33,7 @@ def read(state: KernelState, interface: Interface, reqid: int, policies: Sequenc
     chosen = engine.outbound_sa(src, dst, reqid)
     opposite = engine.sad.find_head(IPPROTO_ESP, MODE_TUNNEL, reqid, engine.end_point(dst), engine.end_point(src))
     newest = opposite.alive.newest if opposite is not None else None
-    others: list[dict[str, Any]] = []
+    others: list[BriefSA] = []
     for head in engine.sad.heads_between(IPPROTO_ESP, engine.end_point(src), engine.end_point(dst)):
         for sa in (*head.alive, *head.larval):
             if sa is not chosen and len(others) < MOST_OTHERS:
@@ -51,26 +46,22 @@ def read(state: KernelState, interface: Interface, reqid: int, policies: Sequenc
     }
 
 
-def shared_keys(state: KernelState) -> list[dict[str, Any]]:
+def shared_keys(state: KernelState) -> list[SharedKey]:
     """The op SHAREDKEYS: see `kernel.key.shared_keys`."""
     return state.engine.counters.shared_keys.report()
 
 
-def _brief(sa: SecurityAssociation) -> dict[str, Any]:
+def _brief(sa: SecurityAssociation) -> BriefSA:
     return {"spi": sa.spi, "reqid": sa.reqid, "mode": MODES[sa.mode], "state": STATES[sa.state], "usable": sa.usable}
 
 
-def _full(engine: KeyEngine, sa: SecurityAssociation) -> dict[str, Any]:
-    """What decides whether and how the SA sends; the numbers are the last ones used and the reserved limits.
-
-    `sequence_limit`: null where numbers need not be reserved.
-    `shared_key`: what the op SHAREDKEYS says of its key, null if no other SA has it.
-    """
+def _full(engine: KeyEngine, sa: SecurityAssociation) -> OutboundSA:
     traffic = sa.traffic
     shared = engine.counters.shared_keys
     name = shared.name(sa)
     counts_iv = ENCRYPTIONS[sa.encrypt].counter_iv if sa.encrypt in ENCRYPTIONS else False
-    return _brief(sa) | {
+    return {
+        **_brief(sa),
         "src": unparse(sockaddr.address(sa.src)),
         "dst": unparse(sockaddr.address(sa.dst)),
         "encrypt": sa.encrypt,

@@ -1,4 +1,4 @@
-"""Interfaces as ifconfig gets to see them: plain dicts (CONTRIBUTING.md has the table)."""
+"""Interfaces as ifconfig gets to see them: plain dicts (`answers.Interface`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ipsectools import answers
     from ipsectools.host.api import Link
     from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
     from ipsectools.kernel.state import KernelState
@@ -36,10 +37,9 @@ _MEDIA = {
     50000: "50GBase-CR2",
     100000: "100GBase-CR4",
 }
-_STATISTICS = ("ipackets", "ibytes", "ierrors", "opackets", "obytes", "oerrors")
 
 
-def list_interfaces(state: KernelState, name: str | None) -> list[dict[str, Any]]:
+def list_interfaces(state: KernelState, name: str | None) -> list[answers.Interface]:
     """LISTIF: all interfaces in order of attachment, or the named one; nothing if there is none of that name."""
     if name is not None:
         interface = state.interfaces.by_name(name)
@@ -50,10 +50,11 @@ def list_interfaces(state: KernelState, name: str | None) -> list[dict[str, Any]
     return [_describe(state, interface, links.get(interface.index, interface.link)) for interface in state.interfaces]
 
 
-def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str, Any]:
+def _describe(state: KernelState, interface: Interface, link: Link) -> answers.Interface:
     counters = None
     if interface.moves_packets and state.interface_counters is not None:
         counters = state.interface_counters(interface.index)
+    ipackets, ibytes, ierrors, opackets, obytes, oerrors = counters or link.statistics
     media, status = _media(interface, link)
     point_to_point = interface.is_point_to_point
     return {
@@ -77,7 +78,14 @@ def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str,
         "media": media,
         "status": status,
         "drivername": interface.drivername,
-        "statistics": dict(zip(_STATISTICS, counters or link.statistics, strict=True)),
+        "statistics": {
+            "ipackets": ipackets,
+            "ibytes": ibytes,
+            "ierrors": ierrors,
+            "opackets": opackets,
+            "obytes": obytes,
+            "oerrors": oerrors,
+        },
         "cloner": interface.cloner,
         "members": _members(state, interface),
         "trouble": interface.trouble or None,
@@ -85,21 +93,24 @@ def _describe(state: KernelState, interface: Interface, link: Link) -> dict[str,
     }
 
 
-def _own(state: KernelState, interface: Interface) -> dict[str, Any]:
+def _own(state: KernelState, interface: Interface) -> answers.OfKinds:
     """What the kinds tell of their interfaces, null for those of other kinds."""
-    nothing: dict[str, Any] = {member: None for kind in KINDS.values() for member in kind.members}
+    told: Any = {member: None for kind in KINDS.values() for member in kind.members}
     kind = kinds.of(interface)
-    return nothing if kind is None else nothing | kind.describe(state, interface)
+    if kind is not None:
+        told |= kind.describe(state, interface)
+    found: answers.OfKinds = told
+    return found
 
 
-def _tunnel(state: KernelState, interface: Interface) -> dict[str, str] | None:
+def _tunnel(state: KernelState, interface: Interface) -> answers.Tunnel | None:
     if interface.tunnel is None:
         return None
     src, dst = tunnel.texts(state, interface.tunnel)
     return {"family": interface.tunnel.family, "src": src, "dst": dst}
 
 
-def _inet(address: InterfaceAddress, point_to_point: bool) -> dict[str, Any]:
+def _inet(address: InterfaceAddress, point_to_point: bool) -> answers.InetAddress:
     return {
         "address": address.address,
         "peer": address.peer if point_to_point else None,
@@ -108,7 +119,7 @@ def _inet(address: InterfaceAddress, point_to_point: bool) -> dict[str, Any]:
     }
 
 
-def _inet6(state: KernelState, interface: Interface, address: InterfaceAddress) -> dict[str, Any]:
+def _inet6(state: KernelState, interface: Interface, address: InterfaceAddress) -> answers.Inet6Address:
     pltime_left = address.left(address.pltime, state.now)
     flags = {*address.flags, *address.host_flags}
     if pltime_left == 0:

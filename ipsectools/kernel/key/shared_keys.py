@@ -13,8 +13,7 @@ from ipsectools.kernel.key.validate import COUNTER_MODE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from ipsectools.answers import SharedKey
     from ipsectools.kernel.key.sad import SecurityAssociation
 
 MOST_GROUPS = 64
@@ -68,18 +67,17 @@ class SharedKeys:
             del self._groups[name]
             (self._single[name],) = group.values()
 
-    def told(self, name: int) -> dict[str, Any] | None:
+    def told(self, name: int) -> SharedKey | None:
         """What `report` says of the key with this name; None if it is not shared."""
         group = self._groups.get(name)
         return None if group is None else _told(group)
 
-    def report(self) -> list[dict[str, Any]]:
-        """For each shared key: up to 16 `spis`, newest first, whether it is used in `both` directions, a `text` for
-        people and how to `fix` it. Up to 64 keys."""
+    def report(self) -> list[SharedKey]:
+        """The shared keys, up to 64."""
         return [_told(group) for group in islice(self._groups.values(), MOST_GROUPS)]
 
 
-def _told(group: dict[int, SecurityAssociation]) -> dict[str, Any]:
+def _told(group: dict[int, SecurityAssociation]) -> SharedKey:
     newest = list(islice(reversed(group.values()), MOST_SPIS))
     ways = {(sa.src, sa.dst) for sa in newest}
     both = any((dst, src) in ways for src, dst in ways)
