@@ -55,7 +55,7 @@ ALLOWED = {
     "commands.ipsectools": {
         *FRONT_END,
         *("esp", "host", "lab", "preload"),
-        *("datapath", "kernel.errors", "kernel.namespace", "kernel.statedir", "kernel.store"),
+        *("datapath", "kernel.errors", "kernel.namespace", "kernel.statedir", "kernel.statefile", "kernel.store"),
     },
     "programs": {"daemon.secrecy"},
     "launch": {"programs"},

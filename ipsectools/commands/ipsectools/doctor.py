@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ipsectools.answers import Interface
+    from ipsectools.host.marks import Marks
 
     Finding = tuple[str, str, str]
 
@@ -348,7 +349,7 @@ def _neighbours() -> Iterator[Finding]:
     from ipsectools.commands.ipsectools import reverse
 
     interfaces = _served_interfaces()
-    filtered = [found for each in interfaces if (found := reverse.filtered(each))]
+    filtered = [found for each in interfaces if (found := reverse.filtered(each, _marks()))]
     for text, fix in filtered:
         yield MISSING, text, fix
     names = [each["name"] for each in interfaces]
@@ -361,6 +362,18 @@ def _neighbours() -> Iterator[Finding]:
         yield OK, "reverse path filtering lets packets out of tunnels", ""
     if os.path.exists("/proc/sys/net/ipv4/ip_forward") and not reverse.setting("ip_forward"):
         yield NOTE, "this host forwards no IPv4 packets", "for a gateway: sysctl net.ipv4.ip_forward=1"
+
+
+def _marks() -> Marks:
+    """The layout of marks that the running ipsecd has."""
+    from ipsectools.host.marks import Marks
+
+    try:
+        leaves = {leaf["name"]: leaf["value"] for leaf in manage.ask("SYSCTLLIST") or ()}
+    except (client.ClientError, KernelError):
+        leaves = {}
+    fib, state = (leaves.get(f"net.inet.ipsec.mark_{field}") for field in ("fib", "state"))
+    return Marks(fib, state) if isinstance(fib, int) and isinstance(state, int) else Marks()
 
 
 def _served_interfaces() -> list[Interface]:

@@ -12,6 +12,7 @@ from ipsectools.commands.ipsectools import routes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ipsectools.answers import Interface
+    from ipsectools.host.marks import Marks
 
 STRICT, LOOSE = 1, 2
 
@@ -25,13 +26,13 @@ def setting(name: str) -> int:
         return 0
 
 
-def filtered(interface: Interface) -> tuple[str, str] | None:
-    """Why packets from the far end of an ipsec interface (as LISTIF has it) do not come in, and what helps."""
+def filtered(interface: Interface, marks: Marks) -> tuple[str, str] | None:
+    """Why packets from the far end do not come in, and what helps; `marks` is the layout of the kernel."""
     ends, fib = interface["tunnel"], interface["tunnelfib"]
     if ends is None or ends["family"] != "inet" or not fib:
         return None
     peer = ends["dst"]
-    there = routes.find(routes.Flow(peer, mark=fib))
+    there = routes.find(routes.Flow(peer, mark=marks.outer(fib)))
     if isinstance(there, str) or there.local:
         return None
     device = there.interface

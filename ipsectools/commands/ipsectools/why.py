@@ -472,7 +472,7 @@ class Walk:
             f"{sa['src']} > {sa['dst']}{ports} ESP spi {sa['spi']} (0x{sa['spi']:08x}) sequence {outer['sequence']},"
             f" {size} bytes, TTL {ttl}{flags}, DSCP of the inner packet{pieces}, through {route.interface}",
         )
-        if self.is_live and (found := reverse.filtered(interface)):
+        if self.is_live and (found := reverse.filtered(interface, layout)):
             self.say("answers", f"{found[0]}; to mend: {found[1]}")
         return outer
 
