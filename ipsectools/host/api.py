@@ -172,7 +172,7 @@ class Route:
 
     @property
     def place(self) -> tuple[str, str, int, int, int, int]:
-        """What only one route of the host can have (several IPv6 ones, if they are paths of one)."""
+        """What only one route of the host can have, but for those that were added beside another one."""
         return (*self.prefix, self.tos, self.metric)
 
 
@@ -350,8 +350,8 @@ class Host(Protocol):
     def routes(self, links: Collection[int]) -> list[Route]:
         """Unicast routes of all tables that lead into these links, but for those to link-local networks."""
 
-    def add_route(self, route: Route) -> None:
-        """EEXIST if there is one in its `place`; another error if the host cannot have it now."""
+    def add_route(self, route: Route, *, beside: bool = False) -> None:
+        """EEXIST if one is in its `place` (`beside`: that very one); another error if the host cannot have it now."""
 
     def delete_route(self, route: Route) -> None:
         """ESRCH if it is not there."""

@@ -83,10 +83,10 @@ class LinuxLike(SimulatedHost):
             raise KernelError(EACCES)
         super().add_address(address)
 
-    def add_route(self, route: Route) -> None:
+    def add_route(self, route: Route, *, beside: bool = False) -> None:
         if route.family == "inet6" and not self.ipv6:
             raise KernelError(EACCES)
-        super().add_route(route)
+        super().add_route(route, beside=beside)
 
     def withdrawn_addresses(self) -> set[tuple[int, str]]:
         withdrawn, self.withdrawn = self.withdrawn, set()

@@ -218,6 +218,27 @@ def test_two_interfaces_with_one_peer(driver: Driver, host: LinuxLike) -> None:
     assert host.guards() == OF_ADDRESSES
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_two_interfaces_with_one_network(driver: Driver, host: LinuxLike, restart: bool) -> None:
+    """Each has a route of its own to it, in the same place: that comes back beside the other one's, and stays."""
+    driver.call("SIOCIFCREATE2", name="ipsec1")
+    driver.call("NEWADDR", name="ipsec1", family="inet6", address="fd00::4", prefixlen=128, peer=PEER6)
+    add(driver, host, lan(driver))
+    host.routing.add_by_user(Route("inet", "10.0.0.0", 8, (index_of(driver, "ipsec1"),)), beside=True)
+    look(driver)
+    driver.call("SIOCSIFFLAGS", name="ipsec0", set=0, clear=1)
+    if restart:
+        driver.kernel.close()
+        SimulatedHost.set_link(host, index_of_link(host), up=True)
+        driver.restart(host=host)
+    else:
+        driver.call("SIOCSIFFLAGS", name="ipsec0", set=1, clear=0)
+    destinations = [route.destination for route in host.routes([index_of(driver)])]
+    assert {"10.0.0.0", PEER6} <= {*destinations} and len(destinations) == len({*destinations})
+    driver.call("SIOCIFDESTROY", name="ipsec1")
+    assert ways(driver, host) == all_go("tunnel")
+
+
 # what an administrator decides
 
 

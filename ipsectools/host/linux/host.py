@@ -306,8 +306,8 @@ class LinuxHost:
     def routes(self, links: Collection[int]) -> list[Route]:
         return self._route_table().routes(links)
 
-    def add_route(self, route: Route) -> None:
-        self._route_table().add(route)
+    def add_route(self, route: Route, *, beside: bool = False) -> None:
+        self._route_table().add(route, beside=beside)
 
     def delete_route(self, route: Route) -> None:
         self._route_table().delete(route)

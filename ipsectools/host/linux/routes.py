@@ -90,9 +90,9 @@ class Routes(Reader):
                 except OSError as error:
                     raise KernelError(from_host(error.errno or 0)) from None
 
-    def add(self, route: Route) -> None:
-        """Adds a route that `parse` has made, or that has no `details`."""
-        self._change(RTM_NEWROUTE, _NLM_F_CREATE | _NLM_F_EXCL, _message(route))
+    def add(self, route: Route, *, beside: bool = False) -> None:
+        """Adds a route that `parse` has made, or that has no `details`; `beside` others in its place."""
+        self._change(RTM_NEWROUTE, _NLM_F_CREATE | (0 if beside else _NLM_F_EXCL), _message(route))
 
     def delete(self, route: Route) -> None:
         self._change(RTM_DELROUTE, 0, _message(route))

@@ -251,8 +251,8 @@ class SimulatedHost:
     def routes(self, links: Collection[int]) -> list[Route]:
         return self.routing.routes(links)
 
-    def add_route(self, route: Route) -> None:
-        self.routing.add(route)
+    def add_route(self, route: Route, *, beside: bool = False) -> None:
+        self.routing.add(route, beside=beside)
 
     def delete_route(self, route: Route) -> None:
         self.routing.delete(route)

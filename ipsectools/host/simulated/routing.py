@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ipsectools.host.api import Link, Prefix
 
     Place = tuple[str, str, int, int, int, int]
+    Links = tuple[int, ...]
 
     class Machine(Protocol):
         def link(self, index: int) -> Link | None: ...
@@ -30,40 +31,44 @@ class Routing:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._routes: dict[Place, Route] = {}
-        self._of_link: dict[int, dict[Place, None]] = {}
+        self._routes: dict[Place, dict[Links, Route]] = {}
+        self._of_link: dict[int, dict[tuple[Place, Links], None]] = {}
         self._addresses: dict[int, dict[tuple[str, str], Address]] = {}
         self._news: list[RouteNews] = []
         self.guards: set[Prefix] = set()
 
     def routes(self, links: Collection[int]) -> list[Route]:
-        return [self._routes[place] for link in links for place in self._of_link.get(link, ())]
+        return [self._routes[place][way] for link in links for place, way in self._of_link.get(link, ())]
 
-    def add(self, route: Route) -> None:
+    def add(self, route: Route, *, beside: bool = False) -> None:
         links = [self._machine.link(index) for index in route.links]
         if not all(link is not None and link.flags & IFF_UP for link in links):
             raise KernelError(ENETDOWN)
-        if route.place in self._routes:
+        there = self._routes.get(route.place, {})
+        if route.links in there if beside else there:
             raise KernelError(EEXIST)
-        self._routes[route.place] = route
+        self._routes.setdefault(route.place, {})[route.links] = route
         for index in route.links:
-            self._of_link.setdefault(index, {})[route.place] = None
+            self._of_link.setdefault(index, {})[route.place, route.links] = None
 
     def delete(self, route: Route) -> None:
-        found = self._routes.get(route.place)
-        if found is None or found.links != route.links:
+        found = self._routes.get(route.place, {}).get(route.links)
+        if found is None:
             raise KernelError(ESRCH)
         self._drop(found)
 
     def _drop(self, route: Route) -> None:
-        del self._routes[route.place]
+        there = self._routes[route.place]
+        del there[route.links]
+        if not there:
+            del self._routes[route.place]
         for index in route.links:
-            del self._of_link[index][route.place]
+            del self._of_link[index][route.place, route.links]
 
     # what another program does
 
-    def add_by_user(self, route: Route) -> None:
-        self.add(route)
+    def add_by_user(self, route: Route, *, beside: bool = False) -> None:
+        self.add(route, beside=beside)
         self._news.append(RouteNews(route))
 
     def delete_by_user(self, route: Route) -> None:
@@ -117,7 +122,7 @@ class Routing:
                 *(address.family, destination, prefixlen, (address.index,)), metric=metric, protocol=ROUTE_BY_HOST
             )
             try:
-                self.add(route)
+                self.add(route, beside=True)
             except KernelError:
                 continue
 
@@ -127,7 +132,7 @@ class Routing:
 
         address = ipaddress.ip_address(destination)
         found: list[tuple[int, int, int]] = []
-        for route in self._routes.values():
+        for route in (route for place in self._routes.values() for route in place.values()):
             if route.table == table and _holds(route.prefix, address):
                 found.append((-route.prefixlen, route.metric, route.links[0]))
         for prefix in self.guards:

@@ -193,13 +193,17 @@ class Routes:
         if interfaces:
             present = self._present(interfaces)
             there: set[str] = set()
+            shared: set[tuple[object, ...]] = set()
             for route in present or ():
                 for interface in self._interfaces(route):
+                    id = _id(interface, route)
+                    if id in self._kept.get(interface.position, {}):
+                        shared.add(route.place)
                     self._keep(interface, route)
-                    there.add(_id(interface, route))
+                    there.add(id)
             for interface in interfaces:
                 if interface.up and present is not None:
-                    self._put_back(interface, there)
+                    self._put_back(interface, there, shared)
             try:
                 guards = state.host.guards()
             except KernelError:
@@ -209,13 +213,14 @@ class Routes:
                     self._guarded_by(position).discard(prefix)
         self._state.touched |= ours | self._guarded.keys()
 
-    def _put_back(self, interface: Interface, there: set[str]) -> None:
-        """Kept routes that are not `there`, but for those in whose place another one is by now."""
+    def _put_back(self, interface: Interface, there: set[str], shared: Collection[object]) -> None:
+        """Kept routes that are not `there`, but for those in whose place another one is by now; in a `shared` place
+        there were others of ours before."""
         kept = self._kept.get(interface.position, {})
         for id in [id for id in kept if id not in there]:
             try:
                 if kept[id].protocol in _BY_ADMINISTRATORS:
-                    self._state.host.add_route(_own(interface, kept[id]))
+                    self._state.host.add_route(_own(interface, kept[id]), beside=kept[id].place in shared)
             except KernelError as error:
                 if error.errno == EEXIST:
                     self._forget(interface.position, id)
@@ -267,21 +272,27 @@ class Routes:
             for prefix in _prefixes(address, own=False)
         ]
         wanted += [_own(interface, route) for route in kept if route.protocol in _BY_ADMINISTRATORS]
-        refused = self._add(self._add(wanted))
+        refused = self._add(interface, self._add(interface, wanted))
         if refused:
             self._retry.add(interface.position)
         if any(route.protocol not in _BY_ADMINISTRATORS for route in kept):
             self._daemons_until.setdefault(interface.position, self._state.now + PATIENCE)
 
-    def _add(self, routes: list[Route]) -> list[Route]:
-        """Those that the host refused."""
-        refused = []
+    def _add(self, interface: Interface, routes: list[Route], beside: bool = False) -> list[Route]:
+        """Those that the host refused. In the place of some there may be one into another interface."""
+        refused, doubtful = [], []
         for route in routes:
             try:
-                self._state.host.add_route(route)
+                self._state.host.add_route(route, beside=beside)
             except KernelError as error:
                 if error.errno != EEXIST:
                     refused.append(route)
+                elif not beside and len(self._holders.get(route.prefix, ())) > 1:
+                    doubtful.append(route)
+        if doubtful and (present := self._present([interface])) is not None:
+            there = {_id(interface, route) for route in present}
+            missing = [route for route in doubtful if _id(interface, route) not in there]
+            refused += self._add(interface, missing, beside=True)
         return refused
 
     # guards

@@ -251,6 +251,8 @@ class Interface:
             flags |= self.base_flags | link & IFF_RUNNING
         else:
             flags |= link & ~IFF_UP
+            if self.link.kind == "tun" and self.link.carrier is False:  # closed: nobody reads it
+                flags &= ~IFF_RUNNING
         if self.up:
             flags |= IFF_UP
         if flags & IFF_PPROMISC:
