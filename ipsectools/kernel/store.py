@@ -121,6 +121,9 @@ class Store:
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0)
             try:
                 self._open(fresh, tables, version, migrations, application_id)
+                if path is not None:
+                    with contextlib.suppress(OSError):
+                        os.unlink(f"{path}.new")  # keys and all, of a process that was killed in `_put_back`
                 if self._leaves_secrets:
                     self._remove_log()
             except BaseException:

@@ -326,6 +326,26 @@ def test_deleted_keys_are_gone(path: str) -> None:
     assert secret not in Path(path).read_bytes()
 
 
+def test_a_copy_that_was_not_finished_is_gone(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while the file was put back: keys that are deleted later would stay in there."""
+    store = Store(path, TABLES)
+    store.put(SORTED, (1, b"VerySecretKey!!1"))
+    store.commit()
+    os.unlink(path)
+
+    def killed(before: str, after: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            store.check()
+    assert "state.db.new" in contents(Path(path).parent)
+    store.close()
+    Store(path, TABLES).close()
+    assert list(contents(Path(path).parent)) == ["state.db"]
+
+
 @pytest.mark.parametrize(
     ("name", "full", "errno"),
     [("SQLITE_IOERR_WRITE", True, ENOSPC), ("SQLITE_IOERR_WRITE", False, EIO), ("SQLITE_FULL", False, ENOSPC)],

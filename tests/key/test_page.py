@@ -13,9 +13,11 @@ from ipsectools.datapath.kept_traffic import kept
 from ipsectools.esp.replay import ACCEPTED, ReplayWindow, ring_length
 from ipsectools.esp.traffic import COUNTERS, NO_LIMIT, Traffic
 from ipsectools.kernel.key import page as pages
+from ipsectools.kernel.key.dispatch import Dispatcher
 from ipsectools.kernel.key.page import Page, make_page, open_page
 from ipsectools.kernel.key.sad import SecurityAssociation
 from ipsectools.kernel.key.tables import FIRST_BLOCK
+from ipsectools.kernel.store import Store
 from ipsectools.pfkey.constants import EALG_AESGCM16, SADB_FLUSH
 from ipsectools.pfkey.message import build
 from tests.key.driver import A, B, Driver, add
@@ -59,7 +61,7 @@ def test_slots_are_found_again(path: str) -> None:
     for id in range(1, 2000, 3):
         page.release(slots.pop(id))
     again = open_page(path, ID)
-    assert again.slots == slots
+    assert again.slots == {(id, id * 3): slot for id, slot in slots.items()}
     for id, slot in slots.items():
         assert again.counters(slot, id, id * 3, 0x1000 + id, 128) == given[id]
         for other in ((id + 1, id * 3, 0x1000 + id, 128), (id, id * 3 + 1, 0x1000 + id, 128)):
@@ -119,12 +121,22 @@ def test_what_was_interrupted_while_the_file_grew(path: str) -> None:
     slot = page.take(1, 1, 1, 0, NOTHING)
     size = os.path.getsize(path)
     os.truncate(path, size + 65536)  # its head was not written
-    assert open_page(path, ID).slots == {1: slot}
+    assert open_page(path, ID).slots == {(1, 1): slot}
     assert os.path.getsize(path) == size
 
 
 def damage_truncated(path: str) -> None:
     os.truncate(path, os.path.getsize(path) - 4096)
+
+
+def damage_truncated_to_no_chunk(path: str) -> None:
+    os.truncate(path, 65536)
+
+
+def damage_emptied_but_for_the_head(path: str) -> None:
+    size = os.path.getsize(path)
+    os.truncate(path, 4096)
+    os.truncate(path, size)
 
 
 def damage_truncated_to_head(path: str) -> None:
@@ -168,6 +180,8 @@ def damage_mode(path: str) -> None:
 
 DAMAGES = [
     damage_truncated,
+    damage_truncated_to_no_chunk,
+    damage_emptied_but_for_the_head,
     damage_truncated_to_head,
     damage_head,
     damage_chunk,
@@ -188,6 +202,44 @@ def test_a_page_that_is_not_as_it_was_left_is_refused(path: str, damage: object)
     with pytest.raises(ValueError):
         open_page(path, ID)
     assert make_page(path, ID).slots == {}
+
+
+def test_a_page_that_cannot_be_mapped_again_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_page(path, ID).take(1, 1, 1, 0, NOTHING)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(pages, "mmap", refuse)
+    with pytest.raises(ValueError, match="Cannot allocate"):
+        open_page(path, ID)
+
+
+def test_many_bitmaps_take_few_descriptors(path: str) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    page = make_page(path, ID)
+    slots = {(id, 1): page.take(id, 1, id, 4096, NOTHING) for id in range(1, 3001)}
+    assert descriptors() - before < 30
+    for id in range(1, 3001, 7):
+        page.release(slots.pop((id, 1)))
+    rings = {page.place(slot)[1] - page.place(slot)[0] for slot in slots.values()}
+    assert len(rings) == len(slots)
+    again = open_page(path, ID)
+    assert again.slots == slots
+    taken = {again.take(id, 1, id, 4096, NOTHING) for id in range(5000, 6000)}
+    assert len(taken) == 1000 and not taken & set(slots.values())
+    spans = sorted(again.place(slot)[1] for slot in (*slots.values(), *taken))
+    assert all(end - start >= 4096 for start, end in pairwise(spans))
+
+
+def test_counters_that_nobody_counted_are_not_believed(path: str) -> None:
+    """The state file could not hold them, second after second."""
+    page = make_page(path, ID)
+    slot = page.take(1, 1, 1, 0, (1, 2, 3, 3, 3, 1 << 63, 5, 6))
+    assert page.counters(slot, 1, 1, 1, 0) is None
 
 
 def test_of_another_boot_or_state_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +271,7 @@ def test_no_lost_block_lets_a_replay_in(path: str) -> None:
             again = open_page(path, ID)
         except ValueError:
             continue
-        if again.slots.get(1) != slot or again.counters(slot, 1, 1, 1, ring_length(2040)) is None:
+        if again.slots.get((1, 1)) != slot or again.counters(slot, 1, 1, 1, ring_length(2040)) is None:
             continue
         window = ReplayWindow(2040, traffic=kept(Traffic(), again.place(slot)))
         assert not any(take(window, each) for each in (1, 5, 9000, 9001, 8000)), number
@@ -314,6 +366,22 @@ def test_killed_between_any_two_writes(size: int, esn: bool) -> None:
                 assert high != number >> 32 or window.update(number & 0xFFFFFFFF) != ACCEPTED, number
             elif number not in lost:
                 assert take(window, number), (number, last)
+
+
+def test_killed_while_a_jump_clears_the_bitmap(path: str) -> None:
+    page = make_page(path, ID)
+    slot = page.take(1, 1, 1, 128, NOTHING)
+    traffic = kept(Traffic(), page.place(slot))
+    window = ReplayWindow(480, traffic=traffic)
+    assert take(window, 5)
+    assert traffic.ring is not None
+    traffic.advancing = 100_000
+    traffic.ring[:] = bytes(128)
+    again = open_page(path, ID)
+    assert again.counters(slot, 1, 1, 1, 128) is not None
+    window = ReplayWindow(480, traffic=kept(Traffic(), again.place(slot)))
+    assert window.last == 100_000
+    assert not take(window, 5) and not take(window, 100_000) and take(window, 99_999) and take(window, 100_001)
 
 
 # --- through the key engine ----------------------------------------------------------------------------------------
@@ -452,6 +520,10 @@ def test_one_slot_that_is_damaged(tmp_path: Path, kind: str) -> None:
         assert 0x1000 not in driver.engine.sad.by_spi
     else:
         assert sa_of(driver).traffic.sequence == FIRST_BLOCK
+    driver.restart(False)
+    assert sa_of(driver, 0x3000).traffic.sequence == 10
+    assert kind == "memory" or sa_of(driver).traffic.sequence == FIRST_BLOCK
+    assert driver.engine.counters.notices == []
 
 
 def test_a_slot_is_not_taken_for_that_of_another_sa(tmp_path: Path, kind: str) -> None:
@@ -472,6 +544,34 @@ def test_a_slot_is_not_taken_for_that_of_another_sa(tmp_path: Path, kind: str) -
         driver.restart(False)
         assert sa_of(driver).traffic.sequence == 0
         driver.client().ask(build(SADB_FLUSH, 0))
+
+
+def test_an_sa_that_a_command_made_has_nothing_of_one_that_had_its_id(tmp_path: Path, kind: str) -> None:
+    """ipsecd was killed; a command that opens the state file itself deletes and adds; ipsecd starts."""
+    driver = driver_at(tmp_path)
+    driver.client().ask(gcm())
+    sa_of(driver).traffic.sequence = 50
+    id = sa_of(driver).id
+
+    def command(request: bytes) -> None:
+        store = Store(driver.path, Dispatcher.TABLES)
+        engine = Dispatcher(store, driver.sysctl.__getitem__)
+        engine.load(driver.now, moves_traffic=False)
+        assert engine.send(engine.open_socket(lambda message: True), request, driver.now) == 0
+        for task in engine.tasks(driver.now):  # heads that are empty go
+            task()
+        engine.save_traffic(driver.now, clean=True)
+        store.commit()
+        store.close()
+
+    def work() -> None:
+        command(build(SADB_FLUSH, 0))
+        command(gcm())
+
+    driver.restart(False, work)
+    assert sa_of(driver).id == id
+    assert sa_of(driver).traffic.sequence == 0
+    assert driver.engine.counters.notices == []
 
 
 def test_a_reboot_with_the_state_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

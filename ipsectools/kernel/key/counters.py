@@ -111,7 +111,7 @@ class Counters:
             self._page_continues = True
         except ValueError as error:
             if isinstance(id, bytes) and not self._clean:
-                self.notices.append(f"{file} is {error}: nobody knows which numbers were used last")
+                self.notices.append(f"{file}: {error}: nobody knows which numbers were used last")
             id = os.urandom(16)
             try:
                 self._page = pages.make_page(file, id)
@@ -153,9 +153,11 @@ class Counters:
 
     def _restore_from_page(self, sa: SecurityAssociation) -> bool | None:
         """True if the SA goes on with what the page has, False if that was damaged, None if it has nothing."""
-        slot = self._page.slots.get(sa.id) if self._page is not None else None
-        if slot is None or self._page is None:
+        if self._page is None:
             return None
+        slot = self._page.slots.get((sa.id, sa.stamp))
+        if slot is None:
+            return False if self._page.damaged else None
         found = self._page.counters(slot, sa.id, sa.stamp, sa.spi, sa.ring_length)
         if found is None:
             return False
@@ -170,8 +172,8 @@ class Counters:
     def settle(self, sad: Sad) -> list[SecurityAssociation]:
         """All SAs are restored: forgets what the page has of others. Gives those of which nobody knows what they have
         used: they must not be used again, so the caller removes them."""
-        if self._page is not None and self._page.slots:
-            self._page.settle({sa.id for sa in sad.by_spi.values()})
+        if self._page is not None and (self._page.slots or self._page.damaged):
+            self._page.settle({sa.slot for sa in sad.by_spi.values()})
         lost, self._lost = self._lost, []
         if lost:
             self.notices.append(f"security associations that had to be removed for that: {len(lost)}")

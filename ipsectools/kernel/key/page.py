@@ -6,19 +6,22 @@ that has it leaves or is delivered. What was written is the kernel's, so it surv
 not survive the end of the machine, for nothing waits for a disk. So a page is good for the boot and the file (device
 and inode) that it was made in: of any other, as of one that is damaged, nothing is believed.
 
-The file grows by chunks, which are mapped one by one and never move or shrink; a block of it takes room when it is
-first used, and is asked for then, because a write to mapped memory that finds the disk full ends the process.
+The file grows by chunks, each of them mapped for itself, which takes a descriptor; so they double. They never move or
+shrink; a block of the file takes room when it is first used, and is asked for then, because a write to mapped memory
+that finds the disk full ends the process.
 
-Layout, all in the machine's byte order: a header (`_HEADER`) with room behind it, then chunks. A chunk begins with
-`_CHUNK`; it holds pieces of one size, slots or bitmaps. A slot is `_SLOT`: counters, stamp (0: the slot is free), id,
-SPI and check word, place of the bitmap (offset in the file, 0: in the slot itself; its lowest 6 bits are the binary
-logarithm of its length, 0: none), and a small bitmap. `datapath/fast/sa.h` has the same.
+Layout, all in the machine's byte order: a header (`_HEADER`) with room behind it, then chunks. The header tells how
+long the file is at least; it is written last. A chunk begins with `_CHUNK`; it holds pieces of one size, slots or
+bitmaps. A slot is `_SLOT`: counters, stamp (0: it is free), id, SPI and check word, place of the bitmap (offset in
+the file, 0: in the slot itself; its lowest 6 bits are the binary logarithm of its length, 0: none), and a small bitmap.
+`datapath/fast/replay.h` has the same.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from itertools import count
 from mmap import MAP_SHARED, mmap
 from struct import Struct
 from zlib import crc32
@@ -36,8 +39,8 @@ LARGEST_RING = 1 << 16
 """Bytes of a bitmap that is kept. Of a larger window (of half a million packets) only the edge is."""
 
 _MAGIC = b"IPsecTRF"
-_VERSION = 1
-_HEADER = Struct("=8sIQQ16s16sI")  # magic, version, device and inode of the file, id of the page, boot id, check word
+_VERSION = 2
+_HEADER = Struct("=8sIQQ16s16sQI")  # magic, version, device, inode, id of the page, boot id, length, check word
 _CHUNK = Struct("=4sIQQI")  # magic, size of its pieces, offset, length, check word
 _CHUNK_MAGIC = b"PAGE"
 _SLOT = Struct("=8QQQIIQ32s")
@@ -50,20 +53,28 @@ _INLINE = 32
 _SMALLEST_RING = 64
 _UNIT = 1 << 16  # chunks begin and end at its multiples, as mappings must on machines with large pages
 _BLOCK = 4096
+_LONGEST_CHUNK = 1 << 24
+_LARGEST_KEPT = 1 << 63
+"""What the state file cannot hold of packets, bytes and seconds: nobody counted that."""
 _IN_MEMORY = frozenset((0x01021994, 0x858458F6))
 """statfs(2) types of tmpfs and ramfs."""
 
 
 class Page:
-    """The file, open and mapped. `slots` are the slots in use when it was opened, by SA id; empty if it is new."""
+    """The file, open and mapped.
+
+    `slots` are the slots in use when it was opened, by id and stamp of the SA; empty if it is new. `damaged` are slots
+    in use whose SAs cannot be told.
+    """
 
     def __init__(self, path: str, id: bytes, fd: int) -> None:
         self.path = path
         self.id = id
-        self.slots: dict[int, int] = {}
+        self.slots: dict[tuple[int, int], int] = {}
+        self.damaged: list[int] = []
         self._fd = fd
         self._size = _UNIT
-        self._chunks: dict[int, _Chunk] = {}
+        self._chunks: dict[int, _Chunk] = {}  # by each of their units
         self._last: dict[int, _Chunk] = {}  # by size of pieces: the one with room
         self._free: dict[int, list[int]] = {}
 
@@ -100,30 +111,28 @@ class Page:
             self._free.setdefault(max(1 << (where & 63), _SMALLEST_RING), []).append(where & ~63)
 
     def settle(self, known: Container[int]) -> None:
-        """Everything that was to be found in `slots` has been: those of SAs that are not `known` are free."""
-        for id, slot in self.slots.items():
-            if id not in known and self._is_sound(slot):
+        """Everything that was to be found in `slots` has been: those that are not `known` are free."""
+        for slot in self.slots.values():
+            if slot not in known:
                 self.release(slot)
-        self.slots = {}
-
-    def _is_sound(self, slot: int) -> bool:
-        chunk = self._chunks[slot // _UNIT]
-        *_, stamp, id, spi, check, where, _ = _SLOT.unpack_from(chunk.memory, slot - chunk.offset)
-        return bool(check == self._check(stamp, id, spi, where))
+        for slot in self.damaged:  # which lie where there is room, as far as anybody knows
+            chunk = self._chunks[slot // _UNIT]
+            _STAMP.pack_into(chunk.memory, slot - chunk.offset + _STAMP_AT, 0)
+        self.slots, self.damaged = {}, []
 
     def counters(self, slot: int, id: int, stamp: int, spi: int, ring: int) -> tuple[int, ...] | None:
-        """The counters in a slot; None unless it is sound and of this SA."""
+        """The counters in a slot of `slots`; None unless they are this SA's and can be."""
         chunk = self._chunks[slot // _UNIT]
         found = _SLOT.unpack_from(chunk.memory, slot - chunk.offset)
-        if found[8:11] != (stamp, id, spi) or found[11] != self._check(stamp, id, spi, found[12]):
+        if found[8:11] != (stamp, id, spi):
             return None
         where = found[12]
         if (1 << (where & 63) if where else 0) != (ring if ring <= LARGEST_RING else 0):
             return None
-        if where & ~63 and (where & ~63) // _UNIT not in self._chunks:
+        if max(found[5:8]) >= _LARGEST_KEPT:
             return None
-        high, floor = found[2], found[4]
-        if where and high > floor:  # then its bit is set, but in a bitmap that was lost
+        high, advancing, floor = found[2:5]
+        if where and high > floor and advancing <= high:  # then its bit is set, but in a bitmap that was lost
             address, length = self._ring(slot, where)
             byte = ctypes.c_ubyte.from_address(address + (high >> 3) % length).value
             if not byte & 1 << (high & 7):
@@ -167,17 +176,26 @@ class Page:
 
     def _grow(self, size: int) -> _Chunk:
         offset = self._size
-        length = -(-(size + _BLOCK) // _UNIT) * _UNIT
+        last = self._last.get(size)
+        length = -(-(size + _BLOCK) // _UNIT) * _UNIT if last is None else min(2 * last.length, _LONGEST_CHUNK)
         os.posix_fallocate(self._fd, offset, _BLOCK)
         os.truncate(self._fd, offset + length)
         head = (_CHUNK_MAGIC, size, offset, length)
         os.pwrite(self._fd, _CHUNK.pack(*head, crc32(_CHUNK.pack(*head, 0), crc32(self.id))), offset)
-        return self._map(size, offset, length)
+        chunk = self._map(size, offset, length)
+        self.write_header()
+        return chunk
+
+    def write_header(self) -> None:
+        info = os.fstat(self._fd)
+        head = _HEADER.pack(_MAGIC, _VERSION, info.st_dev, info.st_ino, self.id, boot_id(), self._size, 0)[:-4]
+        os.pwrite(self._fd, head + _WORD.pack(crc32(head)), 0)
 
     def _map(self, size: int, offset: int, length: int) -> _Chunk:
         chunk = _Chunk(mmap(self._fd, length, MAP_SHARED, offset=offset), size, offset, length)
         self._size = offset + length
-        self._chunks[offset // _UNIT] = chunk
+        for unit in range(offset // _UNIT, self._size // _UNIT):
+            self._chunks[unit] = chunk
         return chunk
 
     def _clear(self, offset: int, length: int) -> None:
@@ -187,14 +205,14 @@ class Page:
 
     # an earlier life
 
-    def read(self) -> None:
-        """Finds the slots in use. Raises ValueError if the file is not what was written."""
+    def read(self, least: int) -> None:
+        """Finds the slots in use. Raises ValueError if the file is not what was written, at `least` so long."""
         size = os.fstat(self._fd).st_size
-        used: dict[int, list[int]] = {}
-        while self._size < size:
+        chunks: list[_Chunk] = []
+        while self._size < max(size, least):
             offset = self._size
             head = os.pread(self._fd, _CHUNK.size, offset)
-            if not any(head):
+            if offset >= least and not any(head):
                 break  # the process ended while the file grew
             if len(head) < _CHUNK.size:
                 raise ValueError("cut off")
@@ -204,33 +222,38 @@ class Page:
                 or start != offset
                 or check != crc32(_CHUNK.pack(magic, piece, start, length, 0), crc32(self.id))
             ):
-                raise ValueError("a damaged chunk")
+                raise ValueError("damaged")
             if offset + length > size:
                 raise ValueError("cut off")
-            self._map(piece, offset, length)
-            if piece == _SLOT_SIZE:
-                self._read_slots(offset, length, used)
+            chunks.append(self._map(piece, offset, length))
         os.truncate(self._fd, self._size)
-        for chunk in self._chunks.values():
+        used: dict[int, set[int]] = {chunk.offset: set() for chunk in chunks}
+        for chunk in chunks:
             self._last[chunk.size] = chunk
-        for chunk in self._chunks.values():
-            self._find_room(chunk, {piece for piece in used.get(chunk.offset, ()) if chunk.holds(piece)})
+            if chunk.size == _SLOT_SIZE:
+                self._read_slots(chunk, used)
+        for chunk in chunks:
+            self._find_room(chunk, used[chunk.offset])
 
-    def _read_slots(self, offset: int, length: int, used: dict[int, list[int]]) -> None:
+    def _read_slots(self, chunk: _Chunk, used: dict[int, set[int]]) -> None:
         # Read, not looked at in memory: a block of mapped memory that is looked at takes room.
-        taken = used.setdefault(offset, [])
-        for at, found in enumerate(_SLOT.iter_unpack(os.pread(self._fd, length, offset))):
-            if at and found[8]:
-                where = found[12]
-                slot = offset + at * _SLOT_SIZE
-                self.slots[found[9]] = slot
-                taken.append(slot)
-                if where & ~63:
-                    used.setdefault((where & ~63) // _UNIT * _UNIT, []).append(where & ~63)
+        data = os.pread(self._fd, chunk.length, chunk.offset)
+        for slot, found in zip(count(chunk.offset, _SLOT_SIZE), _SLOT.iter_unpack(data), strict=False):
+            stamp, id, spi, check, where, _ = found[8:]
+            if not stamp or slot < chunk.first:
+                continue
+            bitmap = where & ~63
+            if check != self._check(stamp, id, spi, where) or (bitmap and bitmap // _UNIT not in self._chunks):
+                self.damaged.append(slot)
+                continue
+            self.slots[id, stamp] = slot
+            used[chunk.offset].add(slot)
+            if bitmap:
+                used[self._chunks[bitmap // _UNIT].offset].add(bitmap)
 
     def _find_room(self, chunk: _Chunk, pieces: set[int]) -> None:
         """What is free between the pieces in use, and behind them."""
-        first = chunk.next
+        first = chunk.first
         if self._last[chunk.size] is chunk:
             chunk.next = max(pieces, default=first - chunk.size) + chunk.size
         else:  # it was filled once
@@ -241,7 +264,7 @@ class Page:
 
 
 class _Chunk:
-    __slots__ = ("address", "length", "memory", "next", "offset", "ready", "size")
+    __slots__ = ("address", "first", "length", "memory", "next", "offset", "ready", "size")
 
     def __init__(self, memory: mmap, size: int, offset: int, length: int) -> None:
         self.memory = memory
@@ -249,12 +272,8 @@ class _Chunk:
         self.offset = offset
         self.length = length
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self.next = offset + min(size, _BLOCK)  # a bitmap lies within one block, or begins with one
+        self.first = self.next = offset + min(size, _BLOCK)  # a bitmap lies within one block, or begins with one
         self.ready = offset + _BLOCK
-
-    def holds(self, piece: int) -> bool:
-        first = self.offset + min(self.size, _BLOCK)
-        return piece >= first and (piece - first) % self.size == 0 and piece + self.size <= self.offset + self.length
 
 
 def is_in_memory(directory: str) -> bool:
@@ -276,25 +295,29 @@ def open_page(path: str, id: bytes) -> Page:
         check_file(path)
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         page = Page(path, id, fd)
-        info, boot = os.fstat(fd), boot_id()
-        head = os.pread(fd, _HEADER.size, 0)
+        page.read(_read_header(fd, id))
     except OSError as error:
         raise ValueError(error.strerror) from None
     except StateError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(str(error).removeprefix(f"{path}: ")) from None
+    return page
+
+
+def _read_header(fd: int, id: bytes) -> int:
+    """How long the file is at least. Raises ValueError if it is not the page of that id, or of another boot."""
+    info, head = os.fstat(fd), os.pread(fd, _HEADER.size, 0)
     if len(head) < _HEADER.size or head[-4:] != _WORD.pack(crc32(head[:-4])):
         raise ValueError("damaged")
-    magic, version, device, inode, found_id, found_boot, _ = _HEADER.unpack(head)
+    magic, version, device, inode, found_id, boot, length, _ = _HEADER.unpack(head)
     if (magic, version) != (_MAGIC, _VERSION):
         raise ValueError("of another kind")
-    if found_boot != boot:
+    if boot != boot_id():
         raise ValueError("of another boot")
     if (device, inode) != (info.st_dev, info.st_ino):
         raise ValueError("a copy")
     if found_id != id:
         raise ValueError("of another state file")
-    page.read()
-    return page
+    return int(length)
 
 
 def make_page(path: str, id: bytes) -> Page:
@@ -306,7 +329,5 @@ def make_page(path: str, id: bytes) -> Page:
     os.posix_fallocate(fd, 0, _BLOCK)
     os.truncate(fd, _UNIT)
     mmap(fd, _BLOCK, MAP_SHARED).close()  # not every file system can
-    info = os.fstat(fd)
-    head = _HEADER.pack(_MAGIC, _VERSION, info.st_dev, info.st_ino, id, boot_id(), 0)[:-4]
-    os.pwrite(fd, head + _WORD.pack(crc32(head)), 0)
+    page.write_header()
     return page
