@@ -201,7 +201,7 @@ class Kernel(KernelState):
         """
         errors: list[Exception] = []
         failed = failed or errors.append
-        for look in (self.store.check, self.host.process_events):
+        for look in (self.store.check, self.engine.counters.check_page, self.host.process_events):
             try:
                 look()
             except Exception as error:

@@ -501,6 +501,24 @@ def test_after_a_clean_end_the_page_is_not_needed(tmp_path: Path, kind: str, dam
     assert sa_of(driver).traffic.sequence == 120
 
 
+@pytest.mark.parametrize(("damage", "word"), [(damage_removed, "removed"), (damage_copied, "replaced")])
+def test_a_page_that_the_next_start_would_not_find_is_told_once(tmp_path: Path, damage: object, word: str) -> None:
+    driver = driver_at(tmp_path)
+    driver.client().ask(gcm())
+    told: list[str] = []
+    driver.store.report = told.append
+    driver.engine.counters.check_page()
+    assert told == []
+    assert callable(damage)
+    damage(str(tmp_path / "traffic"))
+    for _ in range(3):
+        driver.engine.counters.check_page()
+    assert len(told) == 1 and f"traffic was {word}; restart ipsecd" in told[0]
+    sa_of(driver).traffic.sequence = sa_of(driver).traffic.packets = 9
+    driver.restart(True)
+    assert sa_of(driver).traffic.sequence == 9
+
+
 def test_one_slot_that_is_damaged(tmp_path: Path, kind: str) -> None:
     driver = driver_at(tmp_path)
     driver.client().ask(gcm())

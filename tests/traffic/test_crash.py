@@ -33,7 +33,7 @@ def identity(host: Host) -> tuple[str, list[str], list[str]]:
 
 
 def until_both_ways_work(counters: Counters) -> None:
-    """Numbers reserved before the crash count as seen; what that may cost is about a second's packets. Here: 1,000."""
+    """What was sent into the dead end is lost; what is sent now arrives, as soon as all is up again."""
     for _ in range(50):
         sent = counters.forth.sent
         counters.send(20)
@@ -83,17 +83,14 @@ def test_nothing_in_clear_while_ipsecd_is_down(hosts: Pair) -> None:
         assert not counters.forth.numbers
 
 
-def test_a_crash_after_a_quiet_while_costs_next_to_nothing(hosts: Pair) -> None:
-    """What was busy and is quiet now has next to nothing reserved ahead: after a crash of the receiver, packets of the
-    other end, which knows nothing of it, are accepted. (Linux itself may have sent a packet in the last second.)"""
+def test_a_crash_after_a_quiet_while_costs_nothing(hosts: Pair) -> None:
+    """Packets of the other end, which knows nothing of the crash, are accepted at once, those of a quiet SA, too."""
     a, b = hosts
     tunnel(a, b, GCM, more="-r 64")
     with Counters(a, INNER["inet"][0], b, INNER["inet"][1]) as counters:
         counters.run(2000)
-        time.sleep(3.5)  # the daemon's timer, once a second, gives back what was reserved
+        time.sleep(1.5)  # the timer of a second has written all
         kill_ipsecd(b)
         b.run("setkey", "-D")
-        before = len(counters.forth.numbers)
         counters.run(20, burst=5)
-        assert len(counters.forth.numbers) >= before + 10, counters.forth
-        assert counters.forth.numbers[-1] == counters.forth.sent - 1
+        assert counters.forth.numbers[-20:] == list(range(counters.forth.sent - 20, counters.forth.sent))

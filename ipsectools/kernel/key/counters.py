@@ -64,6 +64,7 @@ class Counters:
         self._lost: list[SecurityAssociation] = []
         self._page: Page | None = None
         self._page_continues = False
+        self._page_harm = ""
         self._was_exact = False
         self._started = False
         self._clean = True
@@ -294,6 +295,15 @@ class Counters:
         if sa.slot and self._page is not None:
             self._page.release(sa.slot)
             sa.slot = 0
+
+    def check_page(self) -> None:
+        """Says once that a start would not find the page. It cannot be put back while the data path writes to it."""
+        harm = self._page.harm() if self._page is not None else ""
+        if harm and harm != self._page_harm:
+            self._store.report(
+                f"{harm}; restart ipsecd (ipsecd --stop): only a clean end keeps what the SAs have used now"
+            )
+        self._page_harm = harm
 
     # blocks
 

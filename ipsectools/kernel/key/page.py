@@ -139,6 +139,15 @@ class Page:
                 return None
         return found[:8]
 
+    def harm(self) -> str:
+        """What others have done to the name of the file, for people; empty if nothing."""
+        try:
+            if os.path.samestat(os.stat(self.path, follow_symlinks=False), os.fstat(self._fd)):
+                return ""
+        except OSError:
+            return f"{self.path} was removed"
+        return f"{self.path} was replaced"
+
     def place(self, slot: int) -> Place:
         """Where the data path finds a slot and its bitmap: address, address and length, and what keeps them there."""
         chunk = self._chunks[slot // _UNIT]
