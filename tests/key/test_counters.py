@@ -329,6 +329,20 @@ def test_no_number_beyond_the_last_is_reserved_for_receiving(client: Client) -> 
     assert sa_of(client).traffic.received_high == 0xFFFFFFFF
 
 
+def test_reservations_at_the_end_of_64_bits(client: Client) -> None:
+    """What is reserved there is in the row as what it is, not as none."""
+    driver = client.driver
+    client.ask(add(replay=4, flags=0x400))
+    traffic = sa_of(client).traffic
+    traffic.sequence = traffic.sequence_limit = 2**64 - 100
+    driver.engine.reserve(sa_of(client))
+    driver.engine.reserve_received(sa_of(client), 2**64 - 100, driver.now)
+    driver.store.commit()
+    driver.restart(clean=False)
+    assert sa_of(client).traffic.sequence > 2**64 - 100
+    assert sa_of(client).traffic.received_high > 2**64 - 100
+
+
 def test_the_receive_block_has_bounds(client: Client) -> None:
     driver = client.driver
     client.ask(add(replay=32))

@@ -44,7 +44,8 @@ RECEIVE_BLOCK_MAX = 1 << 20
 SAVED_PER_TICK = 1000
 """Rows a timer writes at most for plain statistics; the rest has its turn later."""
 
-LAST_SEQUENCE, LAST_ESN = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+LAST_SEQUENCE, LAST_ESN = 0xFFFFFFFF, NO_LIMIT - 1
+"""Up to which is reserved: the very last number of 64 bits would be no limit at all."""
 
 _CLEAN, _PAGE, _EXACT = "clean", "traffic_page", "traffic_exact"
 _FRESH = (FIRST_BLOCK, 0)
@@ -202,7 +203,7 @@ class Counters:
     def _reserve_first(self, sa: SecurityAssociation) -> None:
         """A block each way; the row goes on to tell the last number that is known to be used."""
         traffic = sa.traffic
-        traffic.sequence_limit = max(traffic.sequence_limit, min(traffic.sequence + FIRST_BLOCK, LAST_ESN - 1))
+        traffic.sequence_limit = max(traffic.sequence_limit, min(traffic.sequence + FIRST_BLOCK, LAST_ESN))
         if sa.window:
             traffic.received_limit = max(traffic.received_limit, self._last_received(sa, RECEIVE_BLOCK))
         self._write(sa)
@@ -316,7 +317,7 @@ class Counters:
         traffic = sa.traffic
         self.place(sa)
         if self.reserves and traffic.sequence_limit - traffic.sequence <= FIRST_BLOCK // 2:
-            traffic.sequence_limit = max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK
+            traffic.sequence_limit = min(max(traffic.sequence_limit, traffic.sequence) + FIRST_BLOCK, LAST_ESN)
         if sa.encrypt in COUNTER_MODE and traffic.iv_limit - traffic.iv <= BLOCK // 2:
             sa.no_send_reason = sa.no_send_reason or self.ledger.unreadable
             if not sa.no_send_reason:
