@@ -293,6 +293,30 @@ def test_the_disk_is_full(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(open_page(path, ID).slots) >= 2
 
 
+@pytest.mark.parametrize("lacking", [128, 1024])
+def test_what_finds_no_room_takes_none(path: str, monkeypatch: pytest.MonkeyPatch, lacking: int) -> None:
+    """It is tried again each second, as long as the disk is full."""
+    page = make_page(path, ID)
+    for id in range(1, 39):
+        page.take(id, 1, id, 1024, NOTHING)
+    piece = page._piece
+
+    def full(size: int) -> int:
+        if size == lacking:
+            raise OSError(28, "No space left on device")
+        return piece(size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(page, "_piece", full)
+        for _ in range(100):
+            with pytest.raises(OSError):
+                page.take(40, 1, 40, 1024, NOTHING)
+    size = os.path.getsize(path), os.stat(path).st_blocks
+    slot = page.take(40, 1, 40, 1024, NOTHING)
+    assert (os.path.getsize(path), os.stat(path).st_blocks) == size
+    assert open_page(path, ID).slots[40, 1] == slot
+
+
 # --- the window between any two instructions -----------------------------------------------------------------------
 
 

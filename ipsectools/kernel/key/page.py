@@ -85,20 +85,28 @@ class Page:
 
     def take(self, id: int, stamp: int, spi: int, ring: int, counters: tuple[int, ...]) -> int:
         """A slot for an SA with a bitmap of `ring` bytes (0: none) and these counters. Raises OSError (ENOSPC)."""
-        where = 0
-        if 0 < ring <= LARGEST_RING:
-            where = ring.bit_length() - 1
-            if ring > _INLINE:
-                size = max(ring, _SMALLEST_RING)
-                where |= self._piece(size)
-                self._clear(where & ~63, size)
         slot = self._piece(_SLOT_SIZE)
+        try:
+            where = self._bitmap(ring)
+        except OSError:  # the next try must not need another one
+            self._free.setdefault(_SLOT_SIZE, []).append(slot)
+            raise
         chunk = self._chunks[slot // _UNIT]
         at = slot - chunk.offset
         check = self._check(stamp, id, spi, where)
         _SLOT.pack_into(chunk.memory, at, *counters, 0, id, spi, check, where, b"")
         _STAMP.pack_into(chunk.memory, at + _STAMP_AT, stamp)
         return slot
+
+    def _bitmap(self, ring: int) -> int:
+        if not 0 < ring <= LARGEST_RING:
+            return 0
+        where = ring.bit_length() - 1
+        if ring > _INLINE:
+            size = max(ring, _SMALLEST_RING)
+            where |= self._piece(size)
+            self._clear(where & ~63, size)
+        return where
 
     def release(self, slot: int) -> None:
         """The SA is gone, and nobody writes to the slot any more."""
