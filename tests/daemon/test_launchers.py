@@ -16,6 +16,7 @@ def run(*command, **options):
 def test_all_are_the_same_script():
     texts = {(ROOT / "bin" / program).read_bytes() for program in PROGRAMS}
     assert len(texts) == 1
+    assert [program for program in PROGRAMS if not (ROOT / "bin" / program).is_symlink()] == ["ipsectools"]
     assert {"ifconfig", "setkey", "ipsecd"} <= set(PROGRAMS)
     for program in PROGRAMS:
         assert os.access(ROOT / "bin" / program, os.X_OK)
@@ -33,9 +34,14 @@ def test_ways_to_call_it(state, tmp_path):
     expected = state.ok("ifconfig", "-l")
     (tmp_path / "link").symlink_to(ROOT / "bin/ifconfig")
     (tmp_path / "bin link").symlink_to(ROOT / "bin")
+    (tmp_path / "link to a link").symlink_to("link")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/another name").symlink_to("../link to a link")
     path = {**state.environment, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
     for command, options in [
         ([tmp_path / "link", "-l"], {}),
+        ([tmp_path / "link to a link", "-l"], {}),
+        (["below/another name", "-l"], {"cwd": tmp_path}),
         ([tmp_path / "bin link" / "ifconfig", "-l"], {}),
         (["sh", "ifconfig", "-l"], {"cwd": ROOT / "bin", "env": path}),
         (["./ifconfig", "-l"], {"cwd": ROOT / "bin"}),
