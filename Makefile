@@ -5,7 +5,8 @@ PY     := $(VENV)/bin/python
 PREFIX ?= /usr/local
 JOBS   ?= auto
 MAN    := $(wildcard man/*.[1-9])
-NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.h' -o -name pfkey_preload.c)
+NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch]' ! -name _fast.c)
+C      := $(shell find ipsectools tests -name '*.[ch]' ! -name _fast.c)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test long fresh bench bench-cli soak check format clean install uninstall
@@ -48,11 +49,14 @@ check: $(VENV)/.built ## format, lint, types, manual pages
 	$(PY) -m ruff format --check ipsectools tests
 	$(PY) -m ruff check ipsectools tests
 	$(PY) -m mypy
+	$(VENV)/bin/clang-format --dry-run -Werror $(C)
+	@sh .make/lint-c
 	@sh .make/lint-manuals $(MAN)
 
 format: $(VENV)/.built ## formats the code
 	$(PY) -m ruff format ipsectools tests
 	$(PY) -m ruff check --fix ipsectools tests
+	$(VENV)/bin/clang-format -i $(C)
 
 install: ## commands, manual pages and the package under PREFIX (/usr/local); DESTDIR is honoured
 	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh .make/install

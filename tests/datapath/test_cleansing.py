@@ -47,10 +47,11 @@ def memory(process: int) -> bytes:
 def leftovers(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A program that uses the compiled core's HMAC and looks at its own stack."""
     program = str(tmp_path_factory.mktemp("leftovers") / "leftovers")
-    flags = ["-O3", "-I", os.path.join(CHECKOUT, "ipsectools", "datapath", "fast")]
+    fast = os.path.join(CHECKOUT, "ipsectools", "datapath", "fast")
+    sources = [os.path.join(HERE, "leftovers.c"), os.path.join(fast, "hmac.c")]
     try:
         subprocess.run(
-            ["cc", *flags, "-o", program, os.path.join(HERE, "leftovers.c"), "-lcrypto", "-lpthread"],
+            ["cc", "-O3", "-I", fast, "-o", program, *sources, "-lcrypto", "-lpthread"],
             check=True,
             timeout=60,
         )

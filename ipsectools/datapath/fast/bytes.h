@@ -11,29 +11,29 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && !defined(FAST_NO_CLONES)
-#define VECTORISED __attribute__((target_clones("avx2", "default")))
-#else
-#define VECTORISED
-#endif
-
 static inline u16 get16(const u8 *p) { return (u16)(p[0] << 8 | p[1]); }
 static inline u32 get32(const u8 *p) { return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3]; }
-static inline void put16(u8 *p, u32 v) { p[0] = (u8)(v >> 8); p[1] = (u8)v; }
-static inline void put32(u8 *p, u32 v) { p[0] = (u8)(v >> 24); p[1] = (u8)(v >> 16); p[2] = (u8)(v >> 8); p[3] = (u8)v; }
-static inline void put64(u8 *p, u64 v) { put32(p, (u32)(v >> 32)); put32(p + 4, (u32)v); }
-
-/* Sums are kept in memory order (the checksum does not mind, RFC 1071 section 2) and unfolded. */
-VECTORISED static u64 sum_words(const u8 *p, size_t words)
+static inline void put16(u8 *p, u32 v)
 {
-    u64 total = 0;
-    for (size_t i = 0; i < words; i++) {
-        u32 word;
-        memcpy(&word, p + 4 * i, 4);
-        total += word;
-    }
-    return total;
+    p[0] = (u8)(v >> 8);
+    p[1] = (u8)v;
 }
+static inline void put32(u8 *p, u32 v)
+{
+    p[0] = (u8)(v >> 24);
+    p[1] = (u8)(v >> 16);
+    p[2] = (u8)(v >> 8);
+    p[3] = (u8)v;
+}
+static inline void put64(u8 *p, u64 v)
+{
+    put32(p, (u32)(v >> 32));
+    put32(p + 4, (u32)v);
+}
+
+/* The sum of 32-bit words, in memory order (the checksum does not mind, RFC 1071 section 2) and unfolded, like all sums
+ * here. */
+u64 sum_words(const u8 *p, size_t words);
 
 static inline u64 sum_bytes(const u8 *p, size_t length, u64 total)
 {

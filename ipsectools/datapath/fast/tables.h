@@ -6,6 +6,8 @@
 #ifndef IPSECTOOLS_TABLES_H
 #define IPSECTOOLS_TABLES_H
 
+#include <pthread.h>
+
 #include "sa.h"
 
 /* One socket for outer packets. `shared`: somebody else owns the UDP port; raw datagrams with a UDP header of ours. */
@@ -18,26 +20,31 @@ typedef struct endpoint {
     pthread_mutex_t lock;
 } endpoint;
 
+/* The place of the interface that inbound SAs with one (reqid, src, dst) belong to. */
+typedef struct target {
+    struct target *next;
+    int family;
+    u32 reqid;
+    u8 src[16], dst[16];
+    struct interface *interface;
+    u64 users;
+} target;
+
 typedef struct interface {
     struct interface *next;
     int index, fd, vnet, uso; /* fd: the TUN device; vnet: with virtio_net_hdr; uso: takes UDP super-packets */
-    int refused; /* GSO types (bits) of joined packets that Linux would not take from this device */
+    int refused;              /* GSO types (bits) of joined packets that Linux would not take from this device */
     int up, running, monitor, has_tunnel;
     u32 mark;
-    int doubt;      /* the kernel believes less of the outer path than may be believed */
-    u32 path_mtu;   /* what packets were refused for, until `path_until` (ms) */
+    int doubt;    /* the kernel believes less of the outer path than may be believed */
+    u32 path_mtu; /* what packets were refused for, until `path_until` (ms) */
     u64 path_until;
+    target *target;
     sa *outbound;
     endpoint *encap; /* where NAT-T packets of `outbound` leave */
     u64 acquire[2];  /* packets without an SA since the last report, by inner family (4, 6) */
     u64 ipackets, ibytes, opackets, obytes, oerrors;
 } interface;
-
-/* The place of the interface that inbound SAs with one (reqid, src, dst) belong to. */
-typedef struct target {
-    interface *interface;
-    u64 users;
-} target;
 
 /* Ends of outer packets that this host sends. */
 typedef struct guard {
@@ -48,41 +55,28 @@ typedef struct guard {
     u64 users;
 } guard;
 
-enum { GUARDS = 1024, INTERFACES = 1024 };
+enum { GUARDS = 1024, INTERFACES = 1024, TARGETS = 1024 };
 
 typedef struct tables {
     pthread_rwlock_t lock;
-    int esp_enable, accept_unclaimed, min_pmtu, dfbit, ecn, ecn6, ttl, hlim;
-    u32 mark; /* that sockets have by themselves */
+    core_settings settings;
     interface *interfaces[INTERFACES];
     sa **inbound;
     u64 inbound_mask, inbound_count;
     endpoint *endpoints;
+    target *targets[TARGETS];
     guard *guards[GUARDS];
     u64 esp_guards, natt_guards;
 } tables;
 
-#define ADD(counter, n) __atomic_fetch_add(&(counter), (u64)(n), __ATOMIC_RELAXED)
+static inline void lock_sa(const sa *a) { pthread_mutex_lock(&a->traffic->lock); }
+static inline void unlock_sa(const sa *a) { pthread_mutex_unlock(&a->traffic->lock); }
 
-static int tables_start(tables *t)
-{
-    pthread_rwlockattr_t attributes;
-    memset(t, 0, sizeof *t);
-    t->esp_enable = 1;
-    t->ttl = t->hlim = 64;
-    t->inbound_mask = 255;
-    t->inbound = calloc(t->inbound_mask + 1, sizeof *t->inbound);
-    if (!t->inbound || pthread_rwlockattr_init(&attributes))
-        return -1;
-#ifdef __GLIBC__
-    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-#endif
-    return pthread_rwlock_init(&t->lock, &attributes);
-}
+#define ADD(counter, n) __atomic_fetch_add(&(counter), (u64)(n), __ATOMIC_RELAXED)
 
 static inline int address_length(int family) { return family == 4 ? 4 : 16; }
 
-static interface *find_interface(const tables *t, int index)
+static inline interface *find_interface(const tables *t, int index)
 {
     interface *i = t->interfaces[(u32)index % INTERFACES];
     while (i && i->index != index)
@@ -101,176 +95,35 @@ static inline sa *find_inbound(const tables *t, u32 spi)
     return a;
 }
 
-static void grow_inbound(tables *t)
-{
-    u64 mask = t->inbound_mask * 2 + 1;
-    sa **larger = calloc(mask + 1, sizeof *larger);
-    if (!larger)
-        return; /* chains grow instead */
-    for (u64 i = 0; i <= t->inbound_mask; i++) {
-        while (t->inbound[i]) {
-            sa *a = t->inbound[i];
-            sa **bucket = &larger[spi_hash(a->spi) & mask];
-            t->inbound[i] = a->next;
-            a->next = *bucket;
-            *bucket = a;
-        }
-    }
-    free(t->inbound);
-    t->inbound = larger;
-    t->inbound_mask = mask;
-}
+/* 0, or -1 without memory. */
+int tables_start(tables *t);
 
-static void add_inbound(tables *t, sa *a)
-{
-    if (t->inbound_count > t->inbound_mask)
-        grow_inbound(t);
-    sa **bucket = &t->inbound[spi_hash(a->spi) & t->inbound_mask];
-    a->next = *bucket;
-    *bucket = a;
-    t->inbound_count++;
-}
+/* Frees everything that is in them. */
+void tables_end(tables *t);
 
-static sa *take_inbound(tables *t, u32 spi)
-{
-    sa **at = &t->inbound[spi_hash(spi) & t->inbound_mask];
-    while (*at && (*at)->spi != spi)
-        at = &(*at)->next;
-    sa *a = *at;
-    if (a) {
-        *at = a->next;
-        t->inbound_count--;
-    }
-    return a;
-}
+void add_inbound(tables *t, sa *a);
+void add_interface(tables *t, interface *i);
+void add_endpoint(tables *t, endpoint *p);
 
-static void add_interface(tables *t, interface *i)
-{
-    interface **bucket = &t->interfaces[(u32)i->index % INTERFACES];
-    i->next = *bucket;
-    *bucket = i;
-}
+/* These give what was taken out, NULL if it was not there. */
+sa *take_inbound(tables *t, u32 spi);
+interface *take_interface(tables *t, int index);
+endpoint *take_endpoint(tables *t, int fd);
 
-static interface *take_interface(tables *t, int index)
-{
-    interface **at = &t->interfaces[(u32)index % INTERFACES];
-    while (*at && (*at)->index != index)
-        at = &(*at)->next;
-    interface *i = *at;
-    if (i)
-        *at = i->next;
-    return i;
-}
+void free_interface(interface *i);
+void free_endpoint(endpoint *p);
 
-static endpoint *take_endpoint(tables *t, int fd)
-{
-    endpoint **at = &t->endpoints;
-    while (*at && (*at)->fd != fd)
-        at = &(*at)->next;
-    endpoint *p = *at;
-    if (p)
-        *at = p->next;
-    return p;
-}
-
-/* The socket for NAT-T packets of an SA, by its local end; NULL if there is none (yet). */
-static endpoint *find_endpoint(const tables *t, const sa *a)
-{
-    endpoint *p = t->endpoints;
-    while (p && !(p->family == a->family && p->port == a->sport && !memcmp(p->address, a->src, (size_t)address_length(a->family))))
-        p = p->next;
-    return p;
-}
+/* The target of these ends, with one more user; NULL without memory. It goes with its last user. */
+target *hold_target(tables *t, u32 reqid, int family, const u8 *src, const u8 *dst);
+void release_target(tables *t, target *place);
 
 /* Lets every interface know its socket, after sockets or SAs have changed. */
-static void find_endpoints(tables *t)
-{
-    for (u32 n = 0; n < INTERFACES; n++)
-        for (interface *i = t->interfaces[n]; i; i = i->next)
-            i->encap = i->outbound && i->outbound->natt ? find_endpoint(t, i->outbound) : NULL;
-}
-
-/* --- the loop guard ---------------------------------------------------------------------------------------------- */
-
-static guard **find_guard(tables *t, int family, const u8 *src, const u8 *dst, int natt, u16 sport, u16 dport)
-{
-    int n = address_length(family);
-    u64 hash = 14695981039346656037ull;
-    for (int i = 0; i < n; i++)
-        hash = (hash ^ src[i] ^ (u64)dst[i] << 8) * 1099511628211ull;
-    guard **at = &t->guards[(hash >> 32) % GUARDS];
-    while (*at && !((*at)->family == family && (*at)->natt == natt && (*at)->sport == sport && (*at)->dport == dport &&
-                    !memcmp((*at)->src, src, (size_t)n) && !memcmp((*at)->dst, dst, (size_t)n)))
-        at = &(*at)->next;
-    return at;
-}
-
-static void guard_count(tables *t, const sa *a, int natt, u16 sport, u16 dport, int step)
-{
-    guard **at = find_guard(t, a->family, a->src, a->dst, natt, sport, dport), *g = *at;
-    if (!g && step > 0) {
-        g = calloc(1, sizeof *g);
-        if (!g)
-            return;
-        g->family = a->family;
-        g->natt = natt;
-        g->sport = sport;
-        g->dport = dport;
-        memcpy(g->src, a->src, 16);
-        memcpy(g->dst, a->dst, 16);
-        *at = g;
-    }
-    if (!g)
-        return;
-    g->users += (u64)(int64_t)step;
-    if (!g->users) {
-        *at = g->next;
-        free(g);
-    }
-}
+void find_endpoints(tables *t);
 
 /* Counts an outbound SA in (step 1) or out (-1). */
-static void guard_sa(tables *t, const sa *a, int step)
-{
-    guard_count(t, a, 0, 0, 0, step);
-    t->esp_guards += (u64)(int64_t)step;
-    if (a->natt) {
-        guard_count(t, a, 1, a->sport, a->dport, step);
-        guard_count(t, a, 1, 0, 0, step); /* for later fragments, which show no ports */
-        t->natt_guards += (u64)(int64_t)step;
-    }
-}
+void guard_sa(tables *t, const sa *a, int step);
 
 /* Whether this host made the packet by IPsec: it would go round for ever. The header is complete. */
-static int is_own(tables *t, const u8 *ip, u32 length)
-{
-    int version = ip[0] >> 4, later = 0;
-    const u8 *src, *dst;
-    u32 start = 40;
-    u8 protocol = version == 4 ? ip[9] : ip[6];
-    if (version == 4) {
-        start = (u32)(ip[0] & 15) * 4;
-        later = (get16(ip + 6) & 0x1fff) != 0;
-        src = ip + 12;
-        dst = ip + 16;
-    } else {
-        src = ip + 8;
-        dst = ip + 24;
-        if (protocol == 44 && length >= 48) {
-            protocol = ip[40];
-            later = (get16(ip + 42) & 0xfff8) != 0;
-            start = 48;
-        }
-    }
-    if (protocol == 50)
-        return *find_guard(t, version, src, dst, 0, 0, 0) != NULL;
-    if (protocol != 17 || !t->natt_guards)
-        return 0;
-    if (later)
-        return *find_guard(t, version, src, dst, 1, 0, 0) != NULL;
-    if (length < start + 12 || !get32(ip + start + 8))
-        return 0;
-    return *find_guard(t, version, src, dst, 1, get16(ip + start), get16(ip + start + 2)) != NULL;
-}
+int is_own(const tables *t, const u8 *ip, u32 length);
 
 #endif

@@ -14,7 +14,7 @@ Layout, all in the machine's byte order: a header (`_HEADER`) with room behind i
 long the file is at least; it is written last. A chunk begins with `_CHUNK`; it holds pieces of one size, slots or
 bitmaps. A slot is `_SLOT`: counters, stamp (0: it is free), id, SPI and check word, place of the bitmap (offset in
 the file, 0: in the slot itself; its lowest 6 bits are the binary logarithm of its length, 0: none), and a small bitmap.
-`datapath/fast/replay.h` has the same.
+`datapath/fast/traffic.h` has the same.
 """
 
 from __future__ import annotations
