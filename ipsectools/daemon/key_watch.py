@@ -20,7 +20,7 @@ class KeyWatch:
     def __init__(self, kernel: Kernel, warn: Callable[[str], None]) -> None:
         self._shared = kernel.engine.counters.shared_keys
         self._warn = warn
-        self._said: set[int] = set()
+        self._said: set[bytes] = set()
         """Keys that are known to be shared, by their names there."""
         for told in self._shared.report():
             self.sa_changed(kernel.engine.sad.by_spi[told["spis"][0]])

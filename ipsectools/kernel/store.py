@@ -187,6 +187,11 @@ class Store:
         """All rows, in the order that `Table` tells."""
         return self._db.execute(table.select_sql)
 
+    def ascends(self, table: Table, column: str) -> bool:
+        """Whether the rows, in the order of `rows`, are in that of this column too: then nobody needs to sort them."""
+        before = f'SELECT "{column}" AS this, lag("{column}") OVER (ORDER BY rowid) AS before FROM {table.name}'
+        return self._db.execute(f"SELECT 1 FROM ({before}) WHERE this <= before LIMIT 1").fetchone() is None
+
     def put(self, table: Table, row: Sequence[Value]) -> None:
         """Inserts a row (all columns, the key first), or replaces the one of that key. Raises KernelError."""
         self._execute(table.put_sql, row)

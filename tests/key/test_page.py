@@ -61,7 +61,7 @@ def test_slots_are_found_again(path: str) -> None:
     for id in range(1, 2000, 3):
         page.release(slots.pop(id))
     again = open_page(path, ID)
-    assert again.slots == {(id, id * 3): slot for id, slot in slots.items()}
+    assert again.slots == {id * 3: slot for id, slot in slots.items()}
     for id, slot in slots.items():
         assert again.counters(slot, id, id * 3, 0x1000 + id, 128) == given[id]
         for other in ((id + 1, id * 3, 0x1000 + id, 128), (id, id * 3 + 1, 0x1000 + id, 128)):
@@ -78,7 +78,7 @@ def test_bitmaps_do_not_meet(path: str) -> None:
     page = make_page(path, ID)
     spans: list[tuple[int, int]] = []
     for id, length in enumerate([8, 16, 32, 64, 128, 1024, 4096, 8192, 1 << 15, 1 << 16] * 20, 1):
-        address, ring, size, _ = page.place(page.take(id, 1, id, length, NOTHING))
+        address, ring, size, _ = page.place(page.take(id, id, id, length, NOTHING))
         assert size == length
         spans.append((address, address + 96))
         spans.append((ring, ring + length))
@@ -111,7 +111,7 @@ def test_the_file_takes_little_room(path: str) -> None:
     page = make_page(path, ID)
     assert os.stat(path).st_blocks * 512 <= 8192
     for id in range(1, 10_001):
-        page.take(id, 1, id, 0, NOTHING)
+        page.take(id, id, id, 0, NOTHING)
     assert os.stat(path).st_blocks * 512 < 10_000 * 128 * 1.05 + 65536
     assert os.stat(path).st_mode & 0o777 == 0o600
 
@@ -121,7 +121,7 @@ def test_what_was_interrupted_while_the_file_grew(path: str) -> None:
     slot = page.take(1, 1, 1, 0, NOTHING)
     size = os.path.getsize(path)
     os.truncate(path, size + 65536)  # its head was not written
-    assert open_page(path, ID).slots == {(1, 1): slot}
+    assert open_page(path, ID).slots == {1: slot}
     assert os.path.getsize(path) == size
 
 
@@ -221,15 +221,15 @@ def test_many_bitmaps_take_few_descriptors(path: str) -> None:
 
     before = descriptors()
     page = make_page(path, ID)
-    slots = {(id, 1): page.take(id, 1, id, 4096, NOTHING) for id in range(1, 3001)}
+    slots = {id: page.take(id, id, id, 4096, NOTHING) for id in range(1, 3001)}
     assert descriptors() - before < 30
     for id in range(1, 3001, 7):
-        page.release(slots.pop((id, 1)))
+        page.release(slots.pop(id))
     rings = {page.place(slot)[1] - page.place(slot)[0] for slot in slots.values()}
     assert len(rings) == len(slots)
     again = open_page(path, ID)
     assert again.slots == slots
-    taken = {again.take(id, 1, id, 4096, NOTHING) for id in range(5000, 6000)}
+    taken = {again.take(id, id, id, 4096, NOTHING) for id in range(5000, 6000)}
     assert len(taken) == 1000 and not taken & set(slots.values())
     spans = sorted(again.place(slot)[1] for slot in (*slots.values(), *taken))
     assert all(end - start >= 4096 for start, end in pairwise(spans))
@@ -271,7 +271,7 @@ def test_no_lost_block_lets_a_replay_in(path: str) -> None:
             again = open_page(path, ID)
         except ValueError:
             continue
-        if again.slots.get((1, 1)) != slot or again.counters(slot, 1, 1, 1, ring_length(2040)) is None:
+        if again.slots.get(1) != slot or again.counters(slot, 1, 1, 1, ring_length(2040)) is None:
             continue
         window = ReplayWindow(2040, traffic=kept(Traffic(), again.place(slot)))
         assert not any(take(window, each) for each in (1, 5, 9000, 9001, 8000)), number
@@ -288,8 +288,8 @@ def test_the_disk_is_full(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(os, "posix_fallocate", full)
         with pytest.raises(OSError):
             for id in range(2, 100):
-                page.take(id, 1, id, 0, NOTHING)
-    assert page.take(100, 1, 100, 64, NOTHING)
+                page.take(id, id, id, 0, NOTHING)
+    assert page.take(100, 100, 100, 64, NOTHING)
     assert len(open_page(path, ID).slots) >= 2
 
 
@@ -298,7 +298,7 @@ def test_what_finds_no_room_takes_none(path: str, monkeypatch: pytest.MonkeyPatc
     """It is tried again each second, as long as the disk is full."""
     page = make_page(path, ID)
     for id in range(1, 39):
-        page.take(id, 1, id, 1024, NOTHING)
+        page.take(id, id, id, 1024, NOTHING)
     piece = page._piece
 
     def full(size: int) -> int:
@@ -310,11 +310,11 @@ def test_what_finds_no_room_takes_none(path: str, monkeypatch: pytest.MonkeyPatc
         patch.setattr(page, "_piece", full)
         for _ in range(100):
             with pytest.raises(OSError):
-                page.take(40, 1, 40, 1024, NOTHING)
+                page.take(40, 40, 40, 1024, NOTHING)
     size = os.path.getsize(path), os.stat(path).st_blocks
-    slot = page.take(40, 1, 40, 1024, NOTHING)
+    slot = page.take(40, 40, 40, 1024, NOTHING)
     assert (os.path.getsize(path), os.stat(path).st_blocks) == size
-    assert open_page(path, ID).slots[40, 1] == slot
+    assert open_page(path, ID).slots[40] == slot
 
 
 # --- the window between any two instructions -----------------------------------------------------------------------

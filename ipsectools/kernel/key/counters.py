@@ -22,7 +22,7 @@ import os
 from contextlib import suppress
 
 from ipsectools.errno import ENOSPC, KernelError
-from ipsectools.esp.traffic import COUNTERS, NO_LIMIT
+from ipsectools.esp.traffic import NO_LIMIT
 from ipsectools.kernel.key.ledger import BLOCK, Ledger
 from ipsectools.kernel.key.shared_keys import SharedKeys
 from ipsectools.kernel.key.tables import FIRST_BLOCK, META, TRAFFIC, UNCERTAIN, fill_traffic, limits_of, traffic_row
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ipsectools.esp.traffic import Place
     from ipsectools.kernel.key.page import Page
-    from ipsectools.kernel.key.sad import Sad, SecurityAssociation
+    from ipsectools.kernel.key.sad import SecurityAssociation
     from ipsectools.kernel.store import Store
 
 RECEIVE_BLOCK = 1024
@@ -157,25 +157,26 @@ class Counters:
         """True if the SA goes on with what the page has, False if that was damaged, None if it has nothing."""
         if self._page is None:
             return None
-        slot = self._page.slots.get((sa.id, sa.stamp))
+        slot = self._page.slots.pop(sa.stamp, None)
         if slot is None:
             return False if self._page.damaged else None
         found = self._page.counters(slot, sa.id, sa.stamp, sa.spi, sa.ring_length)
         if found is None:
+            self._page.slots[sa.stamp] = slot
             return False
         traffic = sa.traffic
         given = traffic.iv  # where its last block began, if it had not used any of that yet
-        for name, value in zip(COUNTERS, found, strict=True):
-            setattr(traffic, name, value)
+        traffic.sequence, traffic.iv, traffic.received_high, traffic.advancing, traffic.received_floor = found[:5]
+        traffic.packets, traffic.bytes, traffic.first_used = found[5:]
         traffic.iv = max(traffic.iv, given)
         sa.slot = slot
         return True
 
-    def settle(self, sad: Sad) -> list[SecurityAssociation]:
+    def settle(self) -> list[SecurityAssociation]:
         """All SAs are restored: forgets what the page has of others. Gives those of which nobody knows what they have
         used: they must not be used again, so the caller removes them."""
         if self._page is not None and (self._page.slots or self._page.damaged):
-            self._page.settle({sa.slot for sa in sad.by_spi.values()})
+            self._page.settle()
         lost, self._lost = self._lost, []
         if lost:
             self.notices.append(f"security associations that had to be removed for that: {len(lost)}")

@@ -142,11 +142,13 @@ class KeyEngine:
         # Numbers go on also after a rollback: an SA's id never becomes another's while anybody may still know it.
         serial = self.sad.serial
         sad = self.sad = Sad()
-        for head in sorted(map(head_from_row, rows(HEADS)), key=lambda head: head.id):
+        for head in map(head_from_row, rows(HEADS)):  # by id
             sad.add_head(head)
         traffic = {row[0]: row for row in rows(TRAFFIC)}
         serial = max(serial, sad.serial)
-        for row in sorted(rows(SAS), key=lambda row: row[3]):
+        # A hundred thousand rows at once would be most of the memory of a start.
+        found = rows(SAS) if self.store.ascends(SAS, "order") else sorted(rows(SAS), key=lambda row: row[3])
+        for row in found:
             id = row[0]
             head = sad.heads[row[1]]
             sa = known.get(id)
@@ -162,7 +164,7 @@ class KeyEngine:
             sad.link(sa)
             serial = max(serial, id, sa.order // ORDER_STEP)
         sad.serial = serial
-        for sa in self.counters.settle(sad):
+        for sa in self.counters.settle():
             self.remove_sa(sa)
         for id in traffic:  # of no SA: the next one with that id must not begin with these counters
             self.store.delete(TRAFFIC, id)

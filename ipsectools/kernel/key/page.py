@@ -30,8 +30,6 @@ from ipsectools.kernel.errors import StateError, check_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
-
     from ipsectools.esp.traffic import Place
 
 FILE = "traffic"
@@ -63,16 +61,17 @@ _IN_MEMORY = frozenset((0x01021994, 0x858458F6))
 class Page:
     """The file, open and mapped.
 
-    `slots` are the slots in use when it was opened, by id and stamp of the SA; empty if it is new. `damaged` are slots
-    in use whose SAs cannot be told.
+    `slots` are the slots in use when it was opened that nobody has taken yet, by the SA's stamp; empty if it is new.
+    `damaged` are slots in use whose SAs cannot be told.
     """
 
     def __init__(self, path: str, id: bytes, fd: int) -> None:
         self.path = path
         self.id = id
-        self.slots: dict[tuple[int, int], int] = {}
+        self.slots: dict[int, int] = {}
         self.damaged: list[int] = []
         self._fd = fd
+        self._seed = crc32(id)
         self._size = _UNIT
         self._chunks: dict[int, _Chunk] = {}  # by each of their units
         self._last: dict[int, _Chunk] = {}  # by size of pieces: the one with room
@@ -118,11 +117,10 @@ class Page:
         if where & ~63:
             self._free.setdefault(max(1 << (where & 63), _SMALLEST_RING), []).append(where & ~63)
 
-    def settle(self, known: Container[int]) -> None:
-        """Everything that was to be found in `slots` has been: those that are not `known` are free."""
+    def settle(self) -> None:
+        """Everything that was to be taken from `slots` has been: the rest is free."""
         for slot in self.slots.values():
-            if slot not in known:
-                self.release(slot)
+            self.release(slot)
         for slot in self.damaged:  # which lie where there is room, as far as anybody knows
             chunk = self._chunks[slot // _UNIT]
             _STAMP.pack_into(chunk.memory, slot - chunk.offset + _STAMP_AT, 0)
@@ -169,7 +167,7 @@ class Page:
         return chunk.address + offset - chunk.offset, 1 << (where & 63)
 
     def _check(self, stamp: int, id: int, spi: int, where: int) -> int:
-        return crc32(_IDENTITY.pack(stamp, id, spi, where), crc32(self.id))
+        return crc32(_IDENTITY.pack(stamp, id, spi, where), self._seed)
 
     # room
 
@@ -263,7 +261,7 @@ class Page:
             if check != self._check(stamp, id, spi, where) or (bitmap and bitmap // _UNIT not in self._chunks):
                 self.damaged.append(slot)
                 continue
-            self.slots[id, stamp] = slot
+            self.slots[stamp] = slot
             used[chunk.offset].add(slot)
             if bitmap:
                 used[self._chunks[bitmap // _UNIT].offset].add(bitmap)

@@ -173,9 +173,11 @@ class SecurityAssociation:
     @property
     def ring_length(self) -> int:
         """Bytes of the replay window's bitmap, 0 without a window."""
+        if not self.window:
+            return 0
         from ipsectools.esp.replay import ring_length
 
-        return ring_length(self.window * 8) if self.window else 0
+        return ring_length(self.window * 8)
 
     @property
     def esn(self) -> bool:

@@ -24,21 +24,21 @@ FIX = "give each a key of its own (setkey(8), Counter mode keys by hand)"
 
 
 class SharedKeys:
-    """Knows keys by their hashes in this process: a key is in no further place of memory for it."""
+    """Knows keys by the very objects that the SAs have: a key is in no further place of memory for it."""
 
     __slots__ = ("_groups", "_single")
 
     def __init__(self) -> None:
-        self._single: dict[int, SecurityAssociation] = {}
-        self._groups: dict[int, dict[int, SecurityAssociation]] = {}  # of two and more, oldest first, by id
+        self._single: dict[bytes, SecurityAssociation] = {}
+        self._groups: dict[bytes, dict[int, SecurityAssociation]] = {}  # of two and more, oldest first, by id
 
     def clear(self) -> None:
         self._single.clear()
         self._groups.clear()
 
-    def name(self, sa: SecurityAssociation) -> int | None:
-        """The key's name here; None if it is not of a counter mode."""
-        return hash(sa.encryption_key) if sa.encrypt in COUNTER_MODE and sa.key_encrypt else None
+    def name(self, sa: SecurityAssociation) -> bytes | None:
+        """The key's name here, which is itself; None if it is not of a counter mode."""
+        return sa.key_encrypt or None if sa.encrypt in COUNTER_MODE else None
 
     def add(self, sa: SecurityAssociation) -> None:
         """The SA is alive from now on, if it is."""
@@ -67,7 +67,7 @@ class SharedKeys:
             del self._groups[name]
             (self._single[name],) = group.values()
 
-    def told(self, name: int) -> SharedKey | None:
+    def told(self, name: bytes) -> SharedKey | None:
         """What `report` says of the key with this name; None if it is not shared."""
         group = self._groups.get(name)
         return None if group is None else _told(group)
