@@ -371,6 +371,9 @@ class Host(Protocol):
     def has_host_route(self, destination: str, mark: int) -> bool:
         """Whether a route to this IPv4 address alone is in the FIB, and the address is not the host's own."""
 
+    def rules_lost(self) -> bool:
+        """Whether rules may have gone since this was last asked; only told while somebody watches."""
+
     def set_receive_fib(self, index: int, fib: int) -> None:
         """Packets received on the link are routed by the table of this FIB from now on (0: the main table)."""
 

@@ -375,3 +375,39 @@ def test_a_device_of_others_runs_while_it_is_open(on_linux: Callable[[Callable[[
         assert flags() == UP
 
     on_linux(body)
+
+
+def test_rules_of_fibs_are_put_back(on_linux: Callable[[Callable[[LinuxDriver], None]], None]) -> None:
+    """Other programs flush rules that they do not know (systemd-networkd does as it starts), and give links names."""
+
+    def body(driver: LinuxDriver) -> None:
+        from pyroute2 import IPRoute
+
+        driver.call("SYSCTLSET", name="net.fibs", value=8)
+        driver.call("SIOCIFCREATE2", name="ipsec0")
+        driver.call("SIOCSTUNFIB", name="ipsec0", fib=5)
+        driver.call("SIOCSIFFIB", name="ipsec0", fib=6)
+        names = ("FRA_PRIORITY", "FRA_FWMARK", "FRA_FWMASK", "FRA_IIFNAME", "FRA_TABLE")
+        with IPRoute() as route:
+
+            def rules() -> list[Any]:
+                driver.host.process_events()
+                found = [(family, rule) for family in (2, 10) for rule in route.get_rules(family=family)]
+                return sorted(repr([family, *map(rule.get_attr, names)]) for family, rule in found)
+
+            before = rules()
+            assert len(before) == 17  # both families: of two marks and a link, which lead somewhere or nowhere; Linux's
+            for family in (2, 10):
+                route.flush_rules(family=family, priority=lambda priority: priority in (30000, 30001))
+            assert rules() == before
+            assert rules() == before
+            route.link("set", index=driver.interface("ipsec0")["index"], ifname="vpn0")
+            assert rules() == sorted(rule.replace("ipsec0", "vpn0") for rule in before)
+            driver.call("SIOCIFDESTROY", name="vpn0")
+            assert len(rules()) == 5
+            for family in (2, 10):
+                route.rule("add", family=family, priority=30001, fwmark=3, action="FR_ACT_UNREACHABLE", iifname="lo")
+                route.rule("delete", family=family, priority=30001, fwmark=3, action="FR_ACT_UNREACHABLE", iifname="lo")
+            assert len(rules()) == 5
+
+    on_linux(body)

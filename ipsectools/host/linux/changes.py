@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ipsectools.host.api import Address
     from ipsectools.host.marks import Marks
 
+    _Rule = tuple[int, int | None, int | None, str | None, int | None]
+    """Priority, mark and its mask, link, table (None: unreachable)."""
+
 _IFF_NOARP, _IFF_PROMISC, _IFF_ALLMULTI = 0x80, 0x100, 0x200
 _ADDRESS_GENERATION_NONE = 1
 _FOREVER = 0xFFFFFFFF
@@ -221,19 +224,29 @@ class Changes:
         )
 
     def _set_rules(self, is_old: Callable[[Any], bool], wanted: list[dict[str, Any]]) -> None:
+        rules: dict[_Rule, dict[str, Any]] = {}
+        for new in wanted:
+            selector = {key: value for key, value in new.items() if key != "table"}
+            place = new.get("fwmark"), new.get("fwmask"), new.get("iifname")
+            rules[FIB_PRIORITY, *place, new["table"]] = {"priority": FIB_PRIORITY, **new}
+            # Without this, what a FIB has no route for would take the main table's.
+            last = {"priority": FIB_PRIORITY + 1, "action": "FR_ACT_UNREACHABLE", **selector}
+            rules[FIB_PRIORITY + 1, *place, None] = last
         with _errors():
             for family in _FAMILIES:
+                there = set()
                 for rule in list(self._route.get_rules(family=family)):
                     priority = rule.get_attr("FRA_PRIORITY")
-                    if priority in (FIB_PRIORITY, FIB_PRIORITY + 1) and is_old(rule):
+                    if priority not in (FIB_PRIORITY, FIB_PRIORITY + 1) or not is_old(rule):
+                        continue
+                    found = _as_wanted(rule)
+                    if found in rules and found not in there:
+                        there.add(found)
+                    else:
                         self._delete_rule(family, rule)
-                for new in wanted:
-                    self._route.rule("add", family=family, priority=FIB_PRIORITY, **new)
-                    # Without this, what a FIB has no route for would take the main table's.
-                    selector = {key: value for key, value in new.items() if key != "table"}
-                    self._route.rule(
-                        "add", family=family, priority=FIB_PRIORITY + 1, action="FR_ACT_UNREACHABLE", **selector
-                    )
+                for wish, request in rules.items():
+                    if wish not in there:
+                        self._route.rule("add", family=family, **request)
 
     def _delete_rule(self, family: int, rule: Any) -> None:
         request = {"family": family, "priority": rule.get_attr("FRA_PRIORITY"), "action": rule["action"]}
@@ -247,6 +260,13 @@ class Changes:
             if value is not None:
                 request[key] = value
         self._route.rule("del", **request)
+
+
+def _as_wanted(rule: Any) -> _Rule:
+    mark = rule.get_attr("FRA_FWMARK")
+    mask = None if mark is None else rule.get_attr("FRA_FWMASK")
+    table = None if rule["action"] == _UNREACHABLE else rule.get_attr("FRA_TABLE")
+    return rule.get_attr("FRA_PRIORITY"), mark, mask, rule.get_attr("FRA_IIFNAME"), table
 
 
 def _is_of_a_fib(rule: Any) -> bool:

@@ -49,6 +49,7 @@ class LinuxHost:
         self._without_route: set[tuple[int, str]] = set()
         """IPv6 addresses whose own route went before they did."""
         self._withdrawn: set[tuple[int, str]] | None = None
+        self._rules_lost = False
 
     def load(self, rows: Rows) -> None:
         """Linux remembers by itself."""
@@ -123,8 +124,13 @@ class LinuxHost:
             if kind in (rtnetlink.RTM_NEWROUTE, rtnetlink.RTM_DELROUTE):
                 self._take_route(kind, body, port)
                 continue
+            if kind in (listener.RTM_NEWRULE, listener.RTM_DELRULE):
+                if kind == listener.RTM_DELRULE:
+                    self._has_news = self._rules_lost = True
+                continue
             self._has_news = True
             if kind == listener.LOST:
+                self._rules_lost = True
                 self._remember_all()
             elif kind in (rtnetlink.RTM_NEWLINK, rtnetlink.RTM_DELLINK):
                 if not rtnetlink.is_bridge_port(body):
@@ -327,6 +333,10 @@ class LinuxHost:
 
     def has_host_route(self, destination: str, mark: int) -> bool:
         return self._read(lambda: self._reader.has_host_route(destination, mark))
+
+    def rules_lost(self) -> bool:
+        lost, self._rules_lost = self._rules_lost, False
+        return lost
 
     def set_receive_fib(self, index: int, fib: int) -> None:
         link = self.link(index)

@@ -1,4 +1,4 @@
-"""Listens to what rtnetlink(7) tells of changes: links, addresses, routes."""
+"""Listens to what rtnetlink(7) tells of changes: links, addresses, routes, rules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 LOST = -1
 """The type of a message that says that messages were lost."""
 
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV6_RULE
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
+RTM_NEWRULE, RTM_DELRULE = 32, 33
+
 _HEADER = Struct("=IHHII")  # nlmsghdr
 _RECEIVE_BUFFER = 1 << 20
 _LISTEN_BUFFER, _SO_RCVBUFFORCE = 4 << 20, 33
 
 
 class Listener:
-    """Says when links, addresses or routes have changed. `fileno()` is readable then."""
+    """Says when links, addresses, routes or rules have changed. `fileno()` is readable then."""
 
     __slots__ = ("_socket",)
 

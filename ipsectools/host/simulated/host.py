@@ -274,6 +274,9 @@ class SimulatedHost:
     def has_host_route(self, destination: str, mark: int) -> bool:
         return False
 
+    def rules_lost(self) -> bool:
+        return False
+
     def set_receive_fib(self, index: int, fib: int) -> None:
         self._get(index)
 

@@ -48,6 +48,24 @@ def apply(state: KernelState) -> None:
         state.undo(lambda: _forget(state))
 
 
+def put_back(state: KernelState) -> None:
+    """After somebody took away rules of the host: those that are needed are made again, if they were among them."""
+    if not state.host.may_change or not _in_use(state):
+        return
+    for interface in state.interfaces:
+        if interface.fib and not interface.lost:
+            state.host.set_receive_fib(interface.index, interface.fib)
+    _forget(state)
+    apply(state)
+
+
+def renamed(state: KernelState, interface: Interface, before: str) -> None:
+    """Another program gave the device of an interface, called `before` until then, a name; the rules go by that."""
+    if interface.fib and state.host.may_change:
+        state.host.forget_receive_fib(interface.index, before)
+        state.host.set_receive_fib(interface.index, interface.fib)
+
+
 def _forget(state: KernelState) -> None:
     """What the host was told is not what the file has: said again with the rest, when the request is taken back."""
     state.send_fibs = None

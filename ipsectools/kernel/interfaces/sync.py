@@ -108,6 +108,9 @@ def follow(state: KernelState) -> None:
         elif not interface.lost:
             cloners.forget(state, interface)
     _take_over(state, sorted(links.values(), key=lambda link: link.index), changed)
+    if host.rules_lost():
+        with suppress(KernelError):
+            fib.put_back(state)
 
 
 def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
@@ -124,7 +127,10 @@ def _rebind(state: KernelState, interface: Interface, link: Link) -> None:
     if link.alias != alias_of(interface.description):
         interface.description = link.alias
     if link.name != interface.name:
+        before_name = interface.name
         state.interfaces.rename(interface, link.name)
+        with suppress(KernelError):
+            fib.renamed(state, interface, before_name)
     if link.index != interface.index:
         state.interfaces.set_index(interface, link.index)
         tunnel.find_local_addresses(state)  # link-local ones go by the index
