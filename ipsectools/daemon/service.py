@@ -237,7 +237,10 @@ class Service:
         self.host.process_events()
 
     def _host_changed(self) -> None:
-        self.kernel.host_changed(time())
+        try:
+            self.kernel.host_changed(time())
+        except KernelError as error:
+            self.log.seldom(ERROR, f"what other programs changed cannot be kept: {error}")
 
     def _woken(self) -> None:
         if self.forwarder is not None:

@@ -13,7 +13,7 @@ from functools import partial
 
 from ipsectools.errno import EPERM, KernelError
 from ipsectools.kernel import control
-from ipsectools.kernel.addresses import inet6, routes
+from ipsectools.kernel.addresses import inet6, route_table, routes
 from ipsectools.kernel.errors import StateError
 from ipsectools.kernel.interfaces import kinds, sync, tunnel
 from ipsectools.kernel.interfaces.interface import TABLES as INTERFACE_TABLES
@@ -51,7 +51,14 @@ class Kernel(KernelState):
     ) -> None:
         """`moves_traffic` False: no data path will be attached (see `Dispatcher.load`)."""
         self._host_tables = {name: Table(name, *columns) for name, columns in host.tables.items()}
-        tables = [*INTERFACE_TABLES, routes.TABLE, *kinds.tables(), *sync.TABLES, *SYSCTL_TABLES, *Dispatcher.TABLES]
+        tables = [
+            *INTERFACE_TABLES,
+            route_table.TABLE,
+            *kinds.tables(),
+            *sync.TABLES,
+            *SYSCTL_TABLES,
+            *Dispatcher.TABLES,
+        ]
         tables += self._host_tables.values()
         mark = SIMULATED_ID if host.tables else APPLICATION_ID
         super().__init__(Store(state_path, tables, application_id=mark), host, now, make_ledger)
@@ -98,6 +105,7 @@ class Kernel(KernelState):
         except KernelError:
             self._abort()
             raise
+        self._routes.committed()
         self._undo.clear()
         self._in_request = False
 
@@ -154,6 +162,7 @@ class Kernel(KernelState):
             self._routes.reconcile()
             self._routes.settle()
             self.store.commit()
+            self._routes.committed()
         except KernelError:
             self.store.rollback()
         self._events.clear()

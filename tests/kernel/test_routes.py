@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ipsectools.errno import EINVAL, ENOBUFS, ENXIO, KernelError
+from ipsectools.errno import EINVAL, ENOBUFS, ENOSPC, ENXIO, KernelError
 from ipsectools.host.api import Address, Route
 from ipsectools.host.simulated.host import SimulatedHost
 from ipsectools.host.simulated.routing import UNREACHABLE
@@ -237,6 +238,39 @@ def test_two_interfaces_with_one_network(driver: Driver, host: LinuxLike, restar
     assert {"10.0.0.0", PEER6} <= {*destinations} and len(destinations) == len({*destinations})
     driver.call("SIOCIFDESTROY", name="ipsec1")
     assert ways(driver, host) == all_go("tunnel")
+
+
+def test_a_state_file_without_room(driver: Driver, host: LinuxLike, tmp_path: Path) -> None:
+    """What cannot be written down is guarded all the same, comes back, and is written down when there is room."""
+    store = driver.kernel.store
+    execute = store._execute
+    store._execute = lambda *_values: store._fail_with(ENOSPC)  # type: ignore[method-assign,misc]
+
+    def until_now(change: Callable[[], None]) -> None:
+        change()
+        with pytest.raises(KernelError):
+            look(driver)
+        driver.now += 20
+        with pytest.raises(KernelError):
+            driver.kernel.tick(driver.now)
+
+    other = Route("inet", "10.64.0.0", 16, (index_of(driver),))
+    until_now(lambda: [host.routing.add_by_user(route) for route in (lan(driver), other)] and None)
+    guards = OF_ADDRESSES | {LAN, other.prefix}
+    assert host.guards() == guards
+    until_now(lambda: SimulatedHost.set_link(host, index_of_link(host), up=False))
+    assert host.guards() == guards
+    assert ways(driver, host)["10.1.1.1"] == "unreachable"
+    store._execute = execute  # type: ignore[method-assign]
+    SimulatedHost.set_link(host, index_of_link(host), up=True)
+    driver.now += 20
+    driver.kernel.tick(driver.now)
+    look(driver)
+    assert ways(driver, host) == all_go("tunnel")
+    driver.restart(clean=False, host=host)
+    driver.call("SIOCSIFFLAGS", name="ipsec0", set=0, clear=1)
+    driver.call("SIOCSIFFLAGS", name="ipsec0", set=1, clear=0)
+    assert ways(driver, host) == all_go("tunnel") and host.guards() == guards
 
 
 # what an administrator decides

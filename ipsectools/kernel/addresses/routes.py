@@ -13,11 +13,13 @@ that is their daemon's work. One that does not come back within `PATIENCE` is fo
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ipsectools.errno import EEXIST, KernelError
 from ipsectools.host.api import MAIN_TABLE, ROUTE_BY_HOST, Route
 from ipsectools.kernel.addresses import assign
+from ipsectools.kernel.addresses.route_table import TABLE, of_row, row_of
 from ipsectools.kernel.numeric import is_link_local, network_of, parse, unparse
-from ipsectools.kernel.store import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,25 +28,12 @@ if TYPE_CHECKING:
     from ipsectools.host.api import Prefix
     from ipsectools.kernel.interfaces.interface import Interface, InterfaceAddress
     from ipsectools.kernel.state import KernelState
-    from ipsectools.kernel.store import Value
-
-TABLE = Table(
-    "route",
-    "id TEXT",
-    "interface INTEGER NOT NULL",
-    "family TEXT NOT NULL",
-    "destination TEXT NOT NULL",
-    "prefixlen INTEGER NOT NULL",
-    "links TEXT NOT NULL",  # of each path; 0 is the interface itself, whose index may change
-    "rt_table INTEGER NOT NULL",
-    "tos INTEGER NOT NULL",
-    "metric INTEGER NOT NULL",
-    "protocol INTEGER NOT NULL",
-    "details BLOB NOT NULL",
-)
 
 PATIENCE = 60.0
 """Seconds that a routing daemon has after an interface came up."""
+
+_BETWEEN_TRIES = 10.0
+"""Seconds between two attempts to write down what the state file has had no room for."""
 
 _PEER_METRIC = 256  # what Linux gives the IPv6 routes of addresses
 _BY_ADMINISTRATORS = (0, 3, 4, 16)  # unspecified, boot (`ip route add`), static, dhcp
@@ -58,6 +47,11 @@ class Routes:
         self._active = active
         self._kept: dict[int, dict[str, Route]] = {}
         """By the interface's position; links of the interface itself are 0."""
+        self._noted: dict[str, tuple[int, Route]] = {}
+        """What is kept and not yet in the state file, which may have no room: guarded all the same."""
+        self._written: set[str] = set()
+        """Those of them that the next commit makes permanent."""
+        self._saved = 0.0
         self._guarded: dict[int, set[Prefix]] | None = None
         self._holders: dict[Prefix, set[int]] = {}
         self._retry: set[int] = set()
@@ -69,8 +63,18 @@ class Routes:
         """What is kept, as the state file has it. `reconcile` is to follow."""
         self._kept = {}
         for row in self._state.store.rows(TABLE) if self._active else ():
-            position, id, route = _of_row(row)
+            position, id, route = of_row(row)
             self._kept.setdefault(position, {})[id] = route
+        self._written.clear()
+        for id, (position, route) in self._noted.items():
+            self._kept.setdefault(position, {})[id] = route
+            self._state.touched.add(position)
+
+    def committed(self) -> None:
+        """What was written is permanent now."""
+        for id in self._written:
+            self._noted.pop(id, None)
+        self._written.clear()
 
     def _keep(self, interface: Interface, route: Route) -> None:
         """Takes note of a route that is there."""
@@ -82,13 +86,25 @@ class Routes:
         there = self._kept.setdefault(interface.position, {})
         if id not in there or there[id].details != kept.details:
             there[id] = kept
-            self._state.store.put(TABLE, _row(interface.position, id, kept))
+            self._noted[id] = interface.position, kept
             self._state.touched.add(interface.position)
+            with suppress(KernelError):  # the commit will fail, after the others have been noted, too
+                self._state.store.put(TABLE, row_of(interface.position, id, kept))
+                self._written.add(id)
 
     def _forget(self, position: int, id: str) -> None:
+        self._noted.pop(id, None)
         if self._kept.get(position, {}).pop(id, None) is not None:
-            self._state.store.delete(TABLE, id)
             self._state.touched.add(position)
+            with suppress(KernelError):
+                self._state.store.delete(TABLE, id)
+
+    def _save_noted(self) -> None:
+        self._saved = self._state.now
+        with suppress(KernelError):
+            for id, (position, route) in self._noted.items():
+                self._state.store.put(TABLE, row_of(position, id, route))
+                self._written.add(id)
 
     # what happens
 
@@ -103,6 +119,8 @@ class Routes:
         if not self._active:
             return
         self.take_news()
+        if self._noted and not 0 <= self._state.now - self._saved < _BETWEEN_TRIES:
+            self._save_noted()
         self._state.touched |= self._retry
         due = [position for position, until in self._daemons_until.items() if self._state.now >= until]
         for position in due:
@@ -187,6 +205,7 @@ class Routes:
             self._guarded = {}
             for interface in interfaces:
                 self._note(interface.position, self._wanted(interface))
+        self._save_noted()
         for position in [position for position in self._kept if position not in ours]:
             for id in list(self._kept[position]):
                 self._forget(position, id)
@@ -234,8 +253,10 @@ class Routes:
             position = self._state.touched.pop()
             interface = self._state.interfaces.by_position(position)
             if interface is None:  # its routes and guards go with it
-                for id in list(self._kept.pop(position, {})):
-                    self._state.store.delete(TABLE, id)
+                for id in list(self._kept.get(position, {})):
+                    self._forget(position, id)
+                self._kept.pop(position, None)
+                self._state.touched.discard(position)
                 self._release(position, set(self._guarded_by(position)))
                 self._guarded_by(position).clear()
                 self._daemons_until.pop(position, None)
@@ -374,27 +395,3 @@ def _id(interface: Interface, route: Route) -> str:
     return (
         f"{interface.position} {route.destination}/{route.prefixlen} {route.table} {route.tos} {route.metric} {links}"
     )
-
-
-def _row(position: int, id: str, route: Route) -> tuple[Value, ...]:
-    return (
-        *(id, position, route.family, route.destination, route.prefixlen, " ".join(map(str, route.links))),
-        *(route.table, route.tos, route.metric, route.protocol, route.details),
-    )
-
-
-def _of_row(row: tuple[Value, ...]) -> tuple[int, str, Route]:
-    id, position, family, destination, prefixlen, links, table, tos, metric, protocol, details = row
-    assert isinstance(id, str) and isinstance(position, int) and isinstance(family, str) and isinstance(links, str)
-    assert isinstance(destination, str) and isinstance(prefixlen, int) and isinstance(table, int)
-    assert isinstance(tos, int) and isinstance(metric, int) and isinstance(protocol, int)
-    assert isinstance(details, bytes)
-    route = Route(
-        *(family, destination, prefixlen, tuple(int(link) for link in links.split())),
-        table=table,
-        tos=tos,
-        metric=metric,
-        protocol=protocol,
-        details=details,
-    )
-    return position, id, route
