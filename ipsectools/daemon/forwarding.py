@@ -16,6 +16,7 @@ from ipsectools.datapath.pump import Pump
 from ipsectools.datapath.tables import SA, Settings
 from ipsectools.datapath.tables import Interface as Entry
 from ipsectools.errno import KernelError
+from ipsectools.esp.traffic import Traffic
 from ipsectools.kernel.interfaces import fib, if_ipsec
 from ipsectools.kernel.key.validate import COUNTER_MODE
 from ipsectools.kernel.sysctl import MARK_FIB, MARK_STATE
@@ -186,6 +187,9 @@ class Forwarder:
         if traffic is not sa.traffic:
             sa.traffic = traffic
         self.pump.grant(traffic)
+        return self._make_entry(sa, traffic)
+
+    def _make_entry(self, sa: SecurityAssociation, traffic: Traffic) -> SA:
         return SA(
             sa.spi,
             sa.src_address,
@@ -228,6 +232,8 @@ class Forwarder:
             if chosen is not None:
                 self._reserve_first(chosen)
                 outbound = self._sas.get(chosen.spi)
+                if chosen.id in self._unplaced:  # it is there, and to ask for another would not help
+                    outbound = self._make_entry(chosen, self.pump.new_traffic(Traffic()))
         layout = fib.marks(self._kernel)
         entry = Entry(
             interface.index,

@@ -242,6 +242,30 @@ def test_without_room_for_the_first_numbers_of_an_sa_it_waits(core: str, monkeyp
     assert host.send(3) == [0x1000] * 3
 
 
+@pytest.mark.parametrize("enc", [12, 20])
+def test_an_sa_without_room_for_its_counters_waits(core: str, monkeypatch: pytest.MonkeyPatch, enc: int) -> None:
+    """Packets say so, and ask for no other SA; it is used as soon as there is room."""
+    host = Host(core)
+
+    def full(sa: SecurityAssociation) -> None:
+        raise KernelError(ENOSPC)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.kernel.engine.counters, "place", full)
+        host.request(SADB_ADD, 0x1000, enc=enc)
+        assert host.send(3) == []
+        host.forwarder.handle_events(host.now + 1)
+        assert host.send(2) == []
+    drops = host.forwarder.pump.statistics()["drops"]
+    assert (drops["out-ledger-unavailable"], drops["out-no-sa"]) == (5, 0)
+    (sa,) = host.kernel.engine.sad.by_spi.values()
+    assert "its counters cannot be kept" in sa.no_send_reason and sa.traffic.sequence == 0
+    assert len(host.reports) == 1 and "room for their counters" in host.reports[0]
+    host.forwarder.handle_events(host.now + 2)
+    assert sa.no_send_reason == ""
+    assert host.send(3) == [0x1000] * 3 and sa.traffic.sequence == 3
+
+
 def test_a_mistake_with_one_sa_is_none_of_the_others(core: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one in what else is due."""
     host = Host(core)
