@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from ipsectools.lab.capture import Capture
 from ipsectools.lab.flow import Counters
-from ipsectools.lab.host import Host
+from ipsectools.lab.host import STATE, Host
 from tests.traffic.scene import CBC_SHA256, GCM, INNER, Algorithm, assert_pings, assert_sequences, tunnel
 
 pytestmark = pytest.mark.traffic
@@ -68,6 +69,27 @@ def test_kill_in_mid_traffic(hosts: Pair, algorithm: Algorithm) -> None:
             assert len(set(numbers)) == len(numbers), "a packet arrived twice"
         assert not capture.clear()
         assert_sequences(capture.esp())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("core", ["auto", "python"])
+def test_a_traffic_page_that_is_cut_off_under_ipsecd(hosts: Pair, tmp_path: Path, core: str) -> None:
+    """It ends by SIGBUS rather than go on with numbers that are gone; the next one says so, once, and stays."""
+    a, b = hosts
+    for host in hosts:
+        host.environment["IPSECTOOLS_CORE"] = core
+    tunnel(a, b, GCM, more="-r 64")
+    assert_pings(a, b)
+    (pid,) = a.processes("ipsecd")
+    a.run("truncate", "-s", "0", f"{STATE}/traffic")
+    a.run("sh", "-c", f"while kill -0 {pid} 2>/dev/null; do sleep 0.1; done", timeout=60)
+    a.environment["IPSECTOOLS_LOG"] = str(tmp_path / "log")
+    for _ in range(2):
+        assert a.run("setkey", "-D").output == "No SAD entries.\n"
+    assert len(a.processes("ipsecd")) == 1
+    log = (tmp_path / "log").read_text()
+    assert log.count("traffic: damaged: nobody knows which numbers were used last") == 1
+    assert log.count("had to be removed for that: 2") == 1
 
 
 def test_nothing_in_clear_while_ipsecd_is_down(hosts: Pair) -> None:
