@@ -103,6 +103,7 @@ class Store:
         """Set by who owns the state directory: False once it is somebody else's."""
         self.report: Callable[[str], None] = lambda text: None
         """Told, in a line for people, of what others did to the file and what came of it."""
+        self._only_ours = False  # what a transaction that is under way has written
         self._failed = 0
         # The log of a process that was killed may hold what it deleted.
         self._leaves_secrets = path is not None and os.path.lexists(f"{path}-wal")
@@ -213,7 +214,7 @@ class Store:
                 if self._watch is not None and (harm := self._watch.harm()):
                     self._put_back(harm)
                 self._db.execute("BEGIN IMMEDIATE")
-                self.changed = True
+                self.changed = self._only_ours = True
             self._db.execute(sql, values)
         except sqlite3.Error as error:
             self._fail(error)
@@ -225,11 +226,12 @@ class Store:
         if not self.changed:
             return
         harm = self._watch.harm() if self._watch is not None else ""
+        self._only_ours = not harm
         try:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
-        self.changed = False
+        self.changed = self._only_ours = False
         # What is permanent is so in the file that the next owner will find, before anybody is told.
         if self._watch is not None and (harm := harm or self._watch.harm(names_only=True)):
             self._put_back(harm)
@@ -287,6 +289,9 @@ class Store:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
             self._leaves_secrets = True  # a large transaction is in the log before it is committed
+        if self._only_ours and self._watch is not None and not self._watch.harm(names_only=True):
+            self._watch.note()  # what there is of it is no other program's
+        self._only_ours = False
 
     def _fail(self, error: sqlite3.Error) -> None:
         self._fail_with(_errno_of(self.path, error))

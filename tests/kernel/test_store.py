@@ -291,6 +291,29 @@ def test_failed_migration(path: str) -> None:
     assert list(Store(path, TABLES).rows(ORDERED)) == [(1, "one")]
 
 
+def test_what_was_written_and_taken_back_is_no_other_programs(path: str) -> None:
+    """SQLite writes some of a large transaction, or of one for which there is no room, before it gives that up."""
+    store = Store(path, TABLES)
+    reports: list[str] = []
+    store.report = reports.append
+    store._db.execute("PRAGMA cache_size = 1")
+    store.put(ORDERED, (1, "one"))
+    store.commit()
+    log = Path(f"{path}-wal")
+    size = log.stat().st_size
+    for number in range(200):
+        store.put(SORTED, (number, bytes(1000)))
+    store.rollback()
+    assert log.stat().st_size > size
+    store.check()
+    assert not reports
+    with open(log, "ab") as file:
+        file.write(b"x")
+    store.check()
+    assert len(reports) == 1
+    store.close()
+
+
 def test_full(path: str) -> None:
     """After a failure nothing of the transaction is written, whatever the caller does next."""
     store = Store(path, TABLES)
