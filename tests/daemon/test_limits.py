@@ -22,8 +22,10 @@ NOBODY = 65534
 # Runs in namespaces of its own with a /run and a /dev/net of its own; then as little as the scene says.
 DRIVER = """\
 import ctypes, json, os, subprocess, sys
-scene, commands, bin = json.loads(sys.argv[1])
+scene, commands, checkout = json.loads(sys.argv[1])
 libc = ctypes.CDLL(None)
+# The checkout may be in a home directory that nobody else may enter.
+assert libc.mount(checkout.encode(), b"/mnt", None, ctypes.c_ulong(4096 | 16384), None) == 0  # MS_BIND, MS_REC
 def mount(place):
     assert libc.mount(b"none", place, b"tmpfs", 0, b"") == 0, place
 mount(b"/run")
@@ -35,7 +37,7 @@ if scene["device"]:
 if scene["root_was_here"]:
     os.mkdir("/run/ipsectools", 0o700)
 os.environ.clear()
-os.environ.update(scene["environment"], PATH=bin + ":/usr/bin:/bin:/usr/sbin:/sbin", PYTHONDONTWRITEBYTECODE="1")
+os.environ.update(scene["environment"], PATH="/mnt/bin:/usr/bin:/bin:/usr/sbin:/sbin", PYTHONDONTWRITEBYTECODE="1")
 if scene["user"]:
     os.setgroups([]); os.setgid(scene["user"]); os.setuid(scene["user"])
 results = []
@@ -64,7 +66,7 @@ class Scene:
         arguments = [{**vars(self), "environment": dict(self.environment)}, [(c, text) for c in commands]]
         words = ["unshare", "--mount", "--net", "--propagation", "private"]
         run = subprocess.run(
-            [*words, sys.executable, "-c", DRIVER, json.dumps([*arguments, str(ROOT / "bin")])],
+            [*words, sys.executable, "-c", DRIVER, json.dumps([*arguments, str(ROOT)])],
             capture_output=True,
             text=True,
             timeout=PATIENCE * 3,
