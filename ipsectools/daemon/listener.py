@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 
-from ipsectools.daemon.client import socket_path
+from ipsectools.daemon.owner import socket_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

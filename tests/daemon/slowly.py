@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from ipsectools.daemon import autostart, client, embedded, listener, ownership, pfkey_server, service
+from ipsectools.daemon import autostart, client, embedded, listener, owner, ownership, pfkey_server, service
 from ipsectools.kernel import kernel, store
 from ipsectools.programs import run
 
@@ -90,7 +90,8 @@ def start_slowly(directory, ready):
     return [sys.executable, os.path.abspath(__file__), SEED, SECONDS, "ipsecd", *options]
 
 
-slow(client, "connect", "_start")
+slow(owner, "connect", "_start")
+slow(client, "connect")  # of `manage`
 slow(client.PfkeyConnection, "_attach", "send_ahead")
 slow(client.ControlDoor, "_attach")
 slow(ownership, "acquire")

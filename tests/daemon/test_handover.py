@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsectools.daemon import client, manage
+from ipsectools.daemon import client, manage, owner
 from ipsectools.pfkey import constants, extensions, message, sockaddr
 
 from .state import PATIENCE
@@ -32,7 +32,7 @@ def test_what_others_are_told_before_the_hello_is_no_answer(state, monkeypatch):
     """A slow command: between its connection and its hello, others' SAs are announced to every open socket."""
     state.ok("ipsecd")
     directory = str(state.directory)
-    connect = client.connect
+    connect = owner.connect
 
     def slow_connect(directory, name, kind):
         connection = connect(directory, name, kind)
@@ -41,11 +41,11 @@ def test_what_others_are_told_before_the_hello_is_no_answer(state, monkeypatch):
         deadline = time.monotonic() + PATIENCE
         while manage.status(directory)["clients"] < 1 and time.monotonic() < deadline:
             time.sleep(0.005)
-        monkeypatch.setattr(client, "connect", connect)
+        monkeypatch.setattr(owner, "connect", connect)
         state.ok("setkey", "-c", stdin='add 192.0.2.1 192.0.2.2 esp 0x1000 -E aes-cbc "0123456789abcdef";')
         return connection
 
-    monkeypatch.setattr(client, "connect", slow_connect)
+    monkeypatch.setattr(owner, "connect", slow_connect)
     key = client.PfkeyConnection(directory, client.DEFAULT_RECEIVE_BUFFER, True)
     try:
         for spi in (0x1001, 0x1002):
