@@ -4,6 +4,7 @@
  * number of single steps. Then nothing that it delivered may be taken again, and all else in the window must be. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -88,7 +89,8 @@ int main(int argc, char **argv)
             return 2;
         slot before = s->at;
         memcpy(copy, ring, length);
-        for (u64 n = before.received_high >= window ? before.received_high - window + 1 : 1; n <= before.received_high; n++) {
+        for (u64 n = before.received_high >= window ? before.received_high - window + 1 : 1; n <= before.received_high;
+             n++) {
             int taken = takes(&r, n);
             replays += taken && s->delivered[n];
             refused += !taken && !s->delivered[n] && !lost[n];

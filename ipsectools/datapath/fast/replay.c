@@ -2,9 +2,6 @@
 
 #include <stdlib.h>
 
-/* A kill may come between any two instructions: what stands before this is in the page before what follows. */
-#define IN_ORDER() __atomic_signal_fence(__ATOMIC_SEQ_CST)
-
 static int replay_advance(replay *r, u64 number, u64 limit)
 {
     if (number > limit) {

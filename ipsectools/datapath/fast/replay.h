@@ -6,6 +6,9 @@
 
 enum { REPLAY_ACCEPTED = 0, REPLAY_SEEN = -1, REPLAY_WRAPPED = -2, REPLAY_UNRESERVED = -3 };
 
+/* A kill may come between any two instructions: what stands before this is in the page before what follows. */
+#define IN_ORDER() __atomic_signal_fence(__ATOMIC_SEQ_CST)
+
 typedef struct replay {
     slot *at; /* the edge is `received_high` there */
     u64 needed, mask;
