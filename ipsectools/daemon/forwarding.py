@@ -304,7 +304,6 @@ class Forwarder:
     def _answer_all(self, events: list[tuple[str, Any, int]], now: float) -> None:
         """In one transaction; if that is impossible for one of them, each in its own."""
         reserved: list[SecurityAssociation] = []
-        # The Python core must not see numbers before they are committed; the compiled one waits for `grant`.
         with self.pump.pause_for_reservation():
             try:
                 with self._kernel.request(now):

@@ -1,7 +1,6 @@
 """The compiled core's Python side: tables in, statistics out, and the rare things that the workers leave to Python.
 
-fast/core.h is all that it knows of the C. Tables are changed without the GIL, because a worker in need of Python waits for
-the GIL inside a batch.
+fast/core.h is all that it knows of the C; locks and the GIL: see `ipsectools.datapath`.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize

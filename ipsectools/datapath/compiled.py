@@ -68,7 +68,7 @@ class _Driver:
             traffic.grant()
 
     def pause_for_reservation(self) -> AbstractContextManager[None]:
-        return nullcontext()  # what is reserved is in force only when granted
+        return nullcontext()
 
     def set_settings(self, settings: Settings) -> None:
         self._core.set_settings(settings)

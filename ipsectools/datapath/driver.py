@@ -55,7 +55,7 @@ class PlainDriver:
         return traffic if isinstance(traffic, Traffic) else kept_traffic.left(traffic)
 
     def grant(self, traffic: Traffic) -> None:
-        """This core sees what is reserved by itself."""
+        """This core reads the limits themselves."""
 
     def pause_for_reservation(self) -> AbstractContextManager[None]:
         return self._gate

@@ -104,6 +104,21 @@ class Target:
 _NOWHERE = Target()
 
 
+class Way:
+    """A prepared way out: what a device's packets go through. It is replaced as a whole.
+
+    `refusal`: why nothing leaves, before anything is counted for the interface. `mark`: of outer packets. `worker`: the
+    SA, None if each packet has to ask for one.
+    """
+
+    __slots__ = ("mark", "refusal", "worker")
+
+    def __init__(self, refusal: Drop | None, mark: int, worker: Worker | None) -> None:
+        self.refusal = refusal
+        self.mark = mark
+        self.worker = worker
+
+
 class TunnelInterface:
     """An interface with its device and counters. `receives` says that decrypted packets reach the host over it.
 
@@ -112,7 +127,6 @@ class TunnelInterface:
     """
 
     __slots__ = (
-        "blocked",
         "doubt",
         "entry",
         "ibytes",
@@ -120,11 +134,11 @@ class TunnelInterface:
         "obytes",
         "oerrors",
         "opackets",
-        "outbound",
         "path_mtu",
         "path_until",
         "receives",
         "tun",
+        "way",
         "write",
     )
 
@@ -133,15 +147,14 @@ class TunnelInterface:
         self.write = tun.write
         self.receives = False
         self.entry = Interface(0, "")
-        self.outbound: Worker | None = None
-        self.blocked: Drop | None = None
+        self.way = Way(drops.OUT_NO_TUNNEL, 0, None)
         self.doubt = False
         self.path_mtu = 0
         self.path_until = 0.0
         self.ipackets = self.ibytes = self.opackets = self.obytes = self.oerrors = 0
 
 
-def why_blocked(entry: Interface) -> Drop | None:
+def refusal_of(entry: Interface) -> Drop | None:
     """Why the interface sends nothing, in the order of FreeBSD's checks; None if it does."""
     if not entry.running:
         return drops.OUT_NOT_RUNNING if entry.src else drops.OUT_NO_TUNNEL
@@ -185,12 +198,12 @@ class Tables:
             self._forget(interface)
         interface.entry = entry
         interface.receives = entry.running and entry.up and not entry.monitor
-        interface.blocked = why_blocked(entry)
-        before = interface.outbound
-        if entry.outbound is None:
-            interface.outbound = None
-        elif before is None or not before.sa.same_as(entry.outbound):
-            interface.outbound = Worker(entry.outbound)
+        worker = None
+        if entry.outbound is not None:
+            worker = interface.way.worker
+            if worker is None or not worker.sa.same_as(entry.outbound):
+                worker = Worker(entry.outbound)
+        interface.way = Way(refusal_of(entry), entry.mark, worker)
         if entry.src and entry.dst:
             self._target((entry.reqid, entry.dst, entry.src)).interface = interface
         if entry.outbound is not None:

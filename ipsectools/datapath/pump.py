@@ -97,11 +97,11 @@ class Pump:
         return self.driver.old_traffic(traffic)
 
     def grant(self, traffic: Traffic) -> None:
-        """What is reserved in `traffic` is in the state file now and may be used."""
+        """What is reserved in `traffic` is committed, see `ipsectools.datapath`."""
         self.driver.grant(traffic)
 
     def pause_for_reservation(self) -> AbstractContextManager[None]:
-        """Holds the packets of a core that would use reserved numbers before `grant` says that it may."""
+        """Held from reservation to commit, see `ipsectools.datapath`."""
         return self.driver.pause_for_reservation()
 
     def set_settings(self, settings: Settings) -> None:

@@ -124,22 +124,34 @@ static void detach(tables *t, interface *i)
     i->target = NULL;
 }
 
-/* Gives the interface another SA, or none; what it had is returned. */
-static sa *exchange_outbound(tables *t, interface *i, sa *outbound)
+/* FreeBSD's checks of the interface, in its order. */
+static enum drop refusal_of(const core_interface *entry)
 {
-    sa *former = i->outbound;
-    if (former)
-        guard_sa(t, former, -1);
-    i->outbound = outbound;
-    if (outbound)
-        guard_sa(t, outbound, 1);
+    if (!entry->running)
+        return entry->family ? DROP_OUT_NOT_RUNNING : DROP_OUT_NO_TUNNEL;
+    if (!entry->up)
+        return DROP_OUT_INTERFACE_DOWN;
+    if (entry->monitor)
+        return DROP_OUT_MONITOR;
+    return entry->family ? PASSED : DROP_OUT_NO_TUNNEL;
+}
+
+/* Gives the interface another way out; the SA that is out of use is returned. */
+static sa *exchange_way(tables *t, interface *i, way next)
+{
+    sa *former = i->way.sa == next.sa ? NULL : i->way.sa;
+    if (i->way.sa)
+        guard_sa(t, i->way.sa, -1);
+    i->way = next;
+    if (next.sa)
+        guard_sa(t, next.sa, 1);
     return former;
 }
 
 int core_set_interface(core *c, const core_interface *entry)
 {
     tables *t = &c->tables;
-    sa *outbound = entry->outbound ? sa_new(entry->outbound, 1) : NULL, *former = NULL;
+    sa *outbound = entry->outbound ? sa_new(entry->outbound, 1) : NULL;
     interface *fresh = calloc(1, sizeof *fresh);
     lock(c);
     /* What comes back is from where it sends to. */
@@ -163,13 +175,10 @@ int core_set_interface(core *c, const core_interface *entry)
         i->uso = entry->uso;
         add_interface(t, i);
     }
-    if (!entry->keep)
-        former = exchange_outbound(t, i, outbound);
+    sa *former = exchange_way(t, i, (way){refusal_of(entry), entry->mark, entry->keep ? i->way.sa : outbound, NULL});
     i->up = entry->up;
     i->running = entry->running;
     i->monitor = entry->monitor;
-    i->has_tunnel = entry->family != 0;
-    i->mark = entry->mark;
     detach(t, i);
     i->target = place;
     if (place)
@@ -190,8 +199,8 @@ void core_remove_interface(core *c, int index)
     lock(c);
     interface *i = take_interface(&c->tables, index);
     if (i) {
-        if (i->outbound)
-            guard_sa(&c->tables, i->outbound, -1);
+        if (i->way.sa)
+            guard_sa(&c->tables, i->way.sa, -1);
         detach(&c->tables, i);
     }
     unlock(c);

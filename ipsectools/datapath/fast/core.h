@@ -1,8 +1,8 @@
 /* The compiled core of the data path, as it is seen from outside: the one header that _fast.pyx and the C fuzzer know.
  *
  * A `core` is tables and workers; a `traffic` is what moves in one SA while packets pass. Calls that change a table
- * wait for the workers, and a worker may be waiting for its owner in a hook: whoever calls must not hold what a hook
- * needs (for Python: the GIL). Numbers are in the machine's order, addresses are 4 or 16 bytes, a family is 4 or 6.
+ * wait for the workers, which may be waiting for their owner in a hook (datapath/__init__.py): whoever calls holds
+ * nothing that a hook needs. Numbers are in the machine's order, addresses are 4 or 16 bytes, a family is 4 or 6.
  */
 #ifndef IPSECTOOLS_CORE_H
 #define IPSECTOOLS_CORE_H

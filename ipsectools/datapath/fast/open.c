@@ -2,24 +2,28 @@
 
 #include <openssl/crypto.h>
 
-enum drop sa_decrypt(sa *a, u8 *esp, u32 length, core_counters *s, u32 *high_out)
+enum drop sa_check(sa *a, const u8 *esp, u32 length, u32 *high)
 {
-    u32 overhead = 8 + (u32)a->iv_length + (u32)a->icv, low, high = 0;
-    int moved = 0, authentic = 1;
+    u32 overhead = 8 + (u32)a->iv_length + (u32)a->icv;
+    *high = 0;
     if (!a->ready && sa_prepare(a))
         return DROP_IN_NO_TRANSFORM;
     if (length % 4 || length <= overhead || (length - overhead) % (u32)a->block)
         return DROP_IN_LENGTH;
-    u32 size = length - overhead;
-    u8 *iv = esp + 8, *text = iv + a->iv_length, *icv = text + size;
-    low = get32(esp + 4);
     if (a->window && (a->aead || a->auth)) {
-        int64_t checked = replay_check(&a->window_state, low);
+        int64_t checked = replay_check(&a->window_state, get32(esp + 4));
         if (checked < 0)
             return checked == REPLAY_WRAPPED ? DROP_IN_WRAP : DROP_IN_REPLAY;
-        high = (u32)checked;
+        *high = (u32)checked;
     }
-    *high_out = high;
+    return PASSED;
+}
+
+enum drop sa_open(sa *a, u8 *esp, u32 length, u32 high, core_counters *s)
+{
+    u32 size = length - 8 - (u32)a->iv_length - (u32)a->icv;
+    u8 *iv = esp + 8, *text = iv + a->iv_length, *icv = text + size;
+    int moved = 0, authentic = 1;
     s->ibytes += size;
     if (a->aead) {
         u8 aad[12];
@@ -29,7 +33,7 @@ enum drop sa_decrypt(sa *a, u8 *esp, u32 length, core_counters *s, u32 *high_out
             put32(aad + 4, high);
             aad_length = 12;
         }
-        put32(aad + aad_length - 4, low);
+        put32(aad + aad_length - 4, get32(esp + 4));
         if (!sa_start(a, iv) || EVP_CIPHER_CTX_ctrl(a->cipher, EVP_CTRL_AEAD_SET_TAG, 16, icv) != 1 ||
             EVP_DecryptUpdate(a->cipher, NULL, &moved, aad, aad_length) != 1)
             return DROP_IN_CRYPTO;
@@ -52,7 +56,7 @@ enum drop sa_decrypt(sa *a, u8 *esp, u32 length, core_counters *s, u32 *high_out
     return PASSED;
 }
 
-enum drop sa_unwrap(sa *a, u8 *esp, u32 length, core_counters *s, opened *o)
+enum drop sa_commit(sa *a, u8 *esp, u32 length, core_counters *s, opened *o)
 {
     u8 *text = esp + 8 + a->iv_length;
     u32 size = length - 8 - (u32)a->iv_length - (u32)a->icv;

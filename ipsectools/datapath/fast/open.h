@@ -12,10 +12,13 @@ typedef struct opened {
     u8 next;
 } opened;
 
-/* Checks and decrypts the `length` bytes from the SPI on, in place, as far as the ICV: the first half of opening. */
-enum drop sa_decrypt(sa *a, u8 *esp, u32 length, core_counters *s, u32 *high_out);
+/* check: lengths and the replay window, before any cryptography. *high: the high half of the sequence number. */
+enum drop sa_check(sa *a, const u8 *esp, u32 length, u32 *high);
 
-/* The second half: the replay window moves, padding comes off. */
-enum drop sa_unwrap(sa *a, u8 *esp, u32 length, core_counters *s, opened *o);
+/* open: verifies and decrypts the `length` bytes from the SPI on, in place. */
+enum drop sa_open(sa *a, u8 *esp, u32 length, u32 high, core_counters *s);
+
+/* commit: the replay window moves, padding comes off. */
+enum drop sa_commit(sa *a, u8 *esp, u32 length, core_counters *s, opened *o);
 
 #endif

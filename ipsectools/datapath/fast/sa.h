@@ -1,7 +1,7 @@
 /* ESP (RFC 4303) of one SA in one direction: many packets sealed or opened with one keyed context, in place.
  *
  * The same order of checks as esp/sa.py. Contexts are made at the SA's first packet: an SA that is only in the table
- * costs little. Whoever seals or opens holds the lock of its traffic.
+ * costs little.
  */
 #ifndef IPSECTOOLS_SA_H
 #define IPSECTOOLS_SA_H

@@ -60,7 +60,7 @@ static core_sealed seen_from_outside(const worker *w, const outgoing *o)
         .dst = a->dst,
         .data = o->data,
         .length = o->length,
-        .mark = o->interface->mark,
+        .mark = o->interface->way.mark,
         .family = a->family,
         .natt = a->natt,
         .sport = a->sport,
@@ -186,8 +186,8 @@ static void describe(worker *w, int slot, const outgoing *o, int raw)
             add_control(m, buffer, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof tos);
         }
     }
-    if (o->interface->mark != w->core->tables.settings.mark) /* the socket has that one */
-        add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->mark, sizeof o->interface->mark);
+    if (o->interface->way.mark != w->core->tables.settings.mark) /* the socket has that one */
+        add_control(m, buffer, SOL_SOCKET, SO_MARK, &o->interface->way.mark, sizeof o->interface->way.mark);
 }
 
 /* Sends messages [0, count), each of one packet of the batch, from number `first` on. `p`: over this UDP socket. */
@@ -240,7 +240,7 @@ static void send_datagrams(worker *w, endpoint *p, u32 from, u32 to)
             if (name->ss_family == AF_INET6)
                 ((struct sockaddr_in6 *)name)->sin6_port = 0; /* a raw socket takes it for a protocol */
             w->messages[count].msg_hdr.msg_name = name;
-            u8 *header = o->data - UDP_HEADER; /* room kept by `seal_into_batch` */
+            u8 *header = o->data - UDP_HEADER; /* room kept by `reserve_place` */
             put16(header, o->sa->sport);
             put16(header + 2, o->sa->dport);
             put16(header + 4, o->length + UDP_HEADER);
@@ -305,7 +305,7 @@ static void send_trains(worker *w, endpoint *p, u32 from, u32 to)
 static void send_encap(worker *w, u32 from, u32 to)
 {
     outgoing *o = &w->batch[from];
-    endpoint *p = o->interface->encap;
+    endpoint *p = o->interface->way.encap;
     if (!p) {
         for (u32 i = from; i < to; i++)
             refused(w, NULL, &w->batch[i], NULL, EADDRNOTAVAIL);

@@ -20,8 +20,8 @@ int tables_start(tables *t)
 
 void free_interface(interface *i)
 {
-    if (i && i->outbound)
-        sa_free(i->outbound);
+    if (i && i->way.sa)
+        sa_free(i->way.sa);
     free(i);
 }
 
@@ -147,7 +147,7 @@ void find_endpoints(tables *t)
 {
     for (u32 n = 0; n < INTERFACES; n++)
         for (interface *i = t->interfaces[n]; i; i = i->next)
-            i->encap = i->outbound && i->outbound->natt ? find_endpoint(t, i->outbound) : NULL;
+            i->way.encap = i->way.sa && i->way.sa->natt ? find_endpoint(t, i->way.sa) : NULL;
 }
 
 /* --- targets ----------------------------------------------------------------------------------------------------- */

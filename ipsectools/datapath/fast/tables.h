@@ -1,13 +1,11 @@
-/* What the workers look up: interfaces by index, inbound SAs by SPI, targets, the loop guard.
- *
- * Readers hold `lock` for reading while they handle a batch; Python changes a table holding it for writing. Writers go
- * first, so a change waits for one batch at most, and what was replaced is in nobody's hands when the change returns.
- */
+/* What the workers look up: interfaces by index, inbound SAs by SPI, targets, the loop guard. Locks and their order:
+ * datapath/__init__.py. */
 #ifndef IPSECTOOLS_TABLES_H
 #define IPSECTOOLS_TABLES_H
 
 #include <pthread.h>
 
+#include "drops.h"
 #include "sa.h"
 
 /* One socket for outer packets. `shared`: somebody else owns the UDP port; raw datagrams with a UDP header of ours. */
@@ -30,19 +28,25 @@ typedef struct target {
     u64 users;
 } target;
 
+/* A prepared way out: what a device's packets are to go through. It is replaced as a whole. */
+typedef struct way {
+    enum drop refusal; /* nothing leaves: why, before anything is counted for the interface */
+    u32 mark;          /* of outer packets */
+    sa *sa;            /* NULL: none, each packet asks for one */
+    endpoint *encap;   /* where NAT-T packets of `sa` leave, NULL if there is no socket for them (yet) */
+} way;
+
 typedef struct interface {
     struct interface *next;
     int index, fd, vnet, uso; /* fd: the TUN device; vnet: with virtio_net_hdr; uso: takes UDP super-packets */
     int refused;              /* GSO types (bits) of joined packets that Linux would not take from this device */
-    int up, running, monitor, has_tunnel;
-    u32 mark;
+    int up, running, monitor;
+    way way;
     int doubt;    /* the kernel believes less of the outer path than may be believed */
     u32 path_mtu; /* what packets were refused for, until `path_until` (ms) */
     u64 path_until;
     target *target;
-    sa *outbound;
-    endpoint *encap; /* where NAT-T packets of `outbound` leave */
-    u64 acquire[2];  /* packets without an SA since the last report, by inner family (4, 6) */
+    u64 acquire[2]; /* packets without an SA since the last report, by inner family (4, 6) */
     u64 ipackets, ibytes, opackets, obytes, oerrors;
 } interface;
 

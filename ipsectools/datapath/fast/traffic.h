@@ -15,9 +15,8 @@ typedef struct slot {
     u8 ring[32];
 } slot;
 
-/* Counters at `at`, the window's bitmap in `ring` if that is kept with them. What the key engine reserves is in force
- * when it is granted: once it is in the state file. `lock` is held by whoever seals or opens with the SA, and by the
- * owner for a moment. */
+/* Counters at `at`, the window's bitmap in `ring` if that is kept with them. Limits are reserved, then granted, and
+ * `lock` is held, as datapath/__init__.py says. */
 struct traffic {
     slot *at, *own; /* own: memory to be freed, if the counters are in no page */
     u8 *ring;
