@@ -67,6 +67,8 @@ int main(int argc, char **argv)
         length *= 2;
     shared *s = share(sizeof *s);
     u8 *ring = share(length), *copy = malloc(length), *lost = calloc(NUMBERS, 1);
+    if (!copy || !lost)
+        return 2;
     unsigned seed = (unsigned)window;
     int interrupted = 0, replays = 0, refused = 0;
     for (int round = atoi(argv[2]); round && s->at.received_high + TAKEN * 20 * window < NUMBERS; round--) {
