@@ -102,7 +102,6 @@ def test_what_was_never_committed(tmp_path: Path) -> None:
     """A transaction of more pages than SQLite's memory holds goes into the log before it is taken back."""
     store = Store(f"{tmp_path}/state.db", [ROWS])
     store._db.execute("PRAGMA cache_size = 100")  # as if there were not memory enough
-    store._db.execute("PRAGMA cache_size = 10")  # how much that is by itself, SQLite's builders say
     for number in range(3000):
         store.put(ROWS, (number, MARK * 200))
     log = tmp_path / "state.db-wal"
