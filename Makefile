@@ -9,7 +9,7 @@ NATIVE := $(shell find ipsectools -name '*.pyx' -o -name '*.pxd' -o -name '*.[ch
 C      := $(shell find ipsectools tests -name '*.[ch]' ! -name _fast.c)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test long fresh bench bench-cli soak check format clean install uninstall
+.PHONY: help venv demo test long fresh bench bench-cli kills soak check format clean install uninstall
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: $(VENV)/.built ## our tunnels, others and the limits side by side (root; 
 
 bench-cli: $(VENV)/.built ## start-up and bulk times of the commands, and ipsecd at scale (root)
 	@$(PY) -m tests.bench.commands $(BENCH)
+
+kills: $(VENV)/.built ## ipsecd killed two hundred times under traffic, with each core and sort of cipher (root; twenty minutes)
+	$(PY) -m pytest -n $(JOBS) -m kills --timeout 0
 
 soak: $(VENV)/.built ## ten minutes of traffic with new keys every five seconds (SOAK_SECONDS)
 	$(PY) -m pytest -m soak -n 0 --timeout 0

@@ -12,7 +12,7 @@ from ipsectools.lab.host import CHECKOUT
 HERE = os.path.dirname(__file__)
 
 
-@pytest.mark.parametrize("window", [64, 480])
+@pytest.mark.parametrize("window", [64, pytest.param(480, marks=pytest.mark.long)])
 def test_killed_between_any_two_instructions(tmp_path_factory: pytest.TempPathFactory, window: int) -> None:
     program = str(tmp_path_factory.mktemp("kills") / "kills")
     fast = os.path.join(CHECKOUT, "ipsectools", "datapath", "fast")

@@ -158,7 +158,9 @@ def test_another_user_gets_no_device_whatever_ipsecd_does(hosts: Pair) -> None:
 
 
 @pytest.mark.usefixtures("others")
-@pytest.mark.parametrize(("spoiled", "core"), [(False, "auto"), (True, "auto"), (True, "python")])
+@pytest.mark.parametrize(
+    ("spoiled", "core"), [(False, "auto"), (True, "auto"), pytest.param(True, "python", marks=pytest.mark.long)]
+)
 def test_a_device_without_an_owner_is_taken_over(hosts: Pair, spoiled: bool, core: str) -> None:
     """Also after somebody was in it who left his settings there."""
     a, b = hosts
@@ -219,7 +221,7 @@ def test_a_device_that_is_held_is_said_everywhere_and_comes_back(hosts: Pair) ->
             assert_pings(a, b)
 
 
-@pytest.mark.parametrize("core", ["auto", "python"])
+@pytest.mark.parametrize("core", ["auto", pytest.param("python", marks=pytest.mark.long)])
 def test_cores_take_turns_on_a_device(hosts: Pair, core: str) -> None:
     """The compiled one wants super-packets and unfinished checksums, and the plain one must not get them."""
     a, b = hosts

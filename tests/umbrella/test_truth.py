@@ -88,7 +88,7 @@ def drops(host: Host) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("core", ["compiled", "python"])
+@pytest.mark.parametrize("core", ["compiled", pytest.param("python", marks=pytest.mark.long)])
 def test_nested_tunnels(hosts: tuple[Host, Host], core: str) -> None:
     """The outer packets of one tunnel, routed into another: dropped, as on FreeBSD, and `why` says so."""
     a, b = hosts
@@ -108,7 +108,9 @@ def test_nested_tunnels(hosts: tuple[Host, Host], core: str) -> None:
     assert drops(a)["out-loop"] > before
 
 
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["no other route", "default route elsewhere"])
+@pytest.mark.parametrize(
+    "elsewhere", [False, pytest.param(True, marks=pytest.mark.long)], ids=["no other route", "default route elsewhere"]
+)
 def test_reverse_path_filtering_with_a_tunnelfib(hosts: tuple[Host, Host], elsewhere: bool) -> None:
     """Whatever the two variables are: what is said of the answers is what becomes of them, and the advice helps."""
     a, b = hosts
