@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.traffic
+needs_ip = pytest.mark.skipif(shutil.which("ip") is None, reason="there is no ip(8) here")
 
 
 def why(host: Host, *words: str) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def alone() -> Iterator[Host]:
         yield host
 
 
+@needs_ip
 def test_no_ethernet_interface(alone: Host) -> None:
     """The advice names no interface that there is not, and mends what it is for."""
     note = "note    no interface leads out of this host: packets flow inside it only"
@@ -111,6 +114,7 @@ def test_nested_tunnels(hosts: tuple[Host, Host], core: str) -> None:
 @pytest.mark.parametrize(
     "elsewhere", [False, pytest.param(True, marks=pytest.mark.long)], ids=["no other route", "default route elsewhere"]
 )
+@needs_ip
 def test_reverse_path_filtering_with_a_tunnelfib(hosts: tuple[Host, Host], elsewhere: bool) -> None:
     """Whatever the two variables are: what is said of the answers is what becomes of them, and the advice helps."""
     a, b = hosts
