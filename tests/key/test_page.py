@@ -25,6 +25,9 @@ from tests.key.driver import A, B, Driver, add
 ID = bytes(range(16))
 NOTHING = (0,) * len(COUNTERS)
 
+KNOWN_MACHINE = os.path.exists("/etc/machine-id") and os.path.getsize("/etc/machine-id") > 0
+"""A bare machine may not have an id."""
+
 
 def gcm(spi: int = 0x1000) -> bytes:
     return add(spi, key=bytes(range(20)), encrypt=EALG_AESGCM16)
@@ -447,7 +450,8 @@ def test_everything_goes_on_in_the_same_boot(tmp_path: Path, kind: str, clean: b
         traffic = sa_of(driver).traffic
         assert (traffic.sequence, traffic.iv, traffic.packets) == (5 * turn, first + 5 * turn, 5 * turn)
         assert (traffic.bytes, traffic.first_used) == (500 * turn, 77)
-        assert traffic.iv < traffic.iv_limit
+        if KNOWN_MACHINE:  # else what was reserved of IVs is void after each start
+            assert traffic.iv < traffic.iv_limit
         assert sa_of(driver).shown_sequence == 5 * turn
         window = window_of(sa_of(driver, 0x2000))
         assert window.last == turn * 100
